@@ -1,0 +1,73 @@
+"""Every error the package raises on purpose.
+
+RadEditError
+    The one type an outermost edge (command line, REST) needs to catch. Its text is a
+    single sentence for a person: what was found, what was expected, what to do. It never
+    holds patient data.
+
+    RequestError          the request itself is wrong (REST: 400)
+        ParameterError    a parameter is out of its range, of the wrong type or unknown
+        PromptError       the prompt is empty or longer than the text encoder takes
+        MaskError         a mask cannot be read, is empty, or has another size
+    NotFoundError         a task, model, label or study of that name does not exist (404)
+    FilmError             the film must not or cannot be edited (422)
+    CheckpointError       a model's files are missing, gated, offline or fail their hash (503)
+    ReplayError           an edit cannot be rebuilt from its provenance (409)
+    OutputError           the result cannot be written (507)
+"""
+
+from __future__ import annotations
+
+
+class RadEditError(Exception):
+    """Base of the tree; `http_status` is what the REST edge answers."""
+
+    http_status = 500
+
+
+class RequestError(RadEditError):
+    """The request itself is wrong."""
+
+    http_status = 400
+
+
+class ParameterError(RequestError):
+    """A parameter is out of its range, of the wrong type or unknown."""
+
+
+class PromptError(RequestError):
+    """The prompt is empty or longer than the text encoder takes."""
+
+
+class MaskError(RequestError):
+    """A mask cannot be read, is empty, or does not fit the film."""
+
+
+class NotFoundError(RadEditError):
+    """A task, model, label or study of that name does not exist."""
+
+    http_status = 404
+
+
+class FilmError(RadEditError):
+    """The film must not or cannot be edited."""
+
+    http_status = 422
+
+
+class CheckpointError(RadEditError):
+    """A model's files are missing, gated, offline or fail their hash."""
+
+    http_status = 503
+
+
+class ReplayError(RadEditError):
+    """An edit cannot be rebuilt from its recorded provenance."""
+
+    http_status = 409
+
+
+class OutputError(RadEditError):
+    """The result cannot be written."""
+
+    http_status = 507
