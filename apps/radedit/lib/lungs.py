@@ -1,0 +1,101 @@
+"""The embedded lung segmenter: left and right lung field of a frontal film.
+
+A lung field here is what the reviewed masks it learned from call lung: most of the heart's
+shadow and the lung behind the diaphragm are inside.
+"""
+
+from __future__ import annotations
+
+import json
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from radedit.lib.errors import CheckpointError, FilmError
+from radedit.lib.geometry import SquareGrid, stretch_range
+
+CONFIG: dict[str, Any] = {
+    "network": "monai.networks.nets.UNet",
+    "image_size": 256,
+    "channels": [12, 24, 48, 64, 96],
+    "strides": [2, 2, 2, 2],
+    "num_res_units": 1,
+    "labels": ["left", "right"],
+}
+LABELS = ("left", "right", "lungs")
+_FOLDER = Path(__file__).parents[1] / "model" / "lungs"
+
+
+def build_network() -> torch.nn.Module:
+    """A MONAI U-Net: [N, 1, S, S] in -1..1 to logits [N, 2, S, S], left then right."""
+    from monai.networks.nets.unet import UNet  # slow to import, so only when a mask asks for it
+
+    return UNet(
+        spatial_dims=2,
+        in_channels=1,
+        out_channels=2,
+        channels=CONFIG["channels"],
+        strides=CONFIG["strides"],
+        num_res_units=CONFIG["num_res_units"],
+        norm="batch",
+    )
+
+
+def segment_lungs(display: NDArray[np.float32]) -> dict[str, NDArray[np.bool_]]:
+    """Segment the lung fields of a frontal film.
+
+    Parameters
+    ----------
+    display : float32 [rows, cols], 0 to 1, 1 = white (dense)
+
+    Returns
+    -------
+    "left", "right" (the patient's) and "lungs": each bool [rows, cols], True = lung field
+
+    Raises
+    ------
+    CheckpointError
+        The weights are missing.
+    FilmError
+        No lung was found.
+    """
+    grid = SquareGrid(*display.shape, int(CONFIG["image_size"]))
+    low, high = stretch_range(display)
+    image = grid.down(np.clip((display - low) / (high - low), 0, 1).astype(np.float32))
+    with torch.inference_mode():
+        logits = _network()(torch.from_numpy(image)[None, None] * 2 - 1)[0].numpy()
+    left, right = (_largest(grid.up(channel) > 0) for channel in logits)
+    if not left.any() or not right.any():
+        raise FilmError("lung_segmentation found no lung on one side of this film; draw the mask.")
+    return {"left": left, "right": right, "lungs": left | right}
+
+
+@cache
+def _network() -> torch.nn.Module:
+    from safetensors.torch import load_file
+
+    path = _FOLDER / "model.safetensors"
+    if not path.exists():
+        raise CheckpointError(
+            "the lung segmenter's weights are missing from the installation: "
+            "expected lungs/model.safetensors in the package's model folder; reinstall it."
+        )
+    if json.loads((_FOLDER / "config.json").read_text()) != CONFIG:
+        raise CheckpointError("the lung segmenter's weights are for another network; reinstall.")
+    network = build_network()
+    network.load_state_dict({k: v.float() for k, v in load_file(path).items()})
+    return network.eval()
+
+
+def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The largest connected region, so that stray islands are no lung."""
+    from scipy.ndimage import label
+
+    regions, count = label(mask)
+    if count <= 1:
+        return mask
+    return np.asarray(regions == 1 + np.argmax(np.bincount(regions.ravel())[1:]))

@@ -1,0 +1,123 @@
+"""Training films: rendered phantoms, and real films with a phantom's mass added.
+
+Real films come from a folder given by the caller (`index.csv`, `images/`, `lung_masks/`);
+the package ships none.
+"""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from scipy.ndimage import affine_transform, gaussian_filter, label
+
+from radedit.lib.geometry import SquareGrid, stretch_range
+from radedit.lib.phantom.anatomy import lobulated
+
+Film = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class RealFilm:
+    """One real film on the square training grid.
+
+    Attributes
+    ----------
+    image : float32 [S, S], stretched to 0..1
+    lungs : bool [2, S, S], the patient's left and right lung field, or None
+    patient_id : a split by patient needs it
+    """
+
+    image: Film
+    lungs: Mask | None
+    patient_id: str
+
+
+def read_films(folder: Path, size: int) -> list[RealFilm]:
+    """Read a folder of real films; see the module text for its layout."""
+    films = []
+    with (folder / "index.csv").open(newline="") as table:
+        for row in csv.DictReader(table):
+            name = f"{row['image_id']}.png"
+            pixels = np.asarray(Image.open(folder / "images" / name).convert("L"), np.float32) / 255
+            grid = SquareGrid(*pixels.shape, size)
+            low, high = stretch_range(pixels)
+            image = grid.down(np.clip((pixels - low) / (high - low), 0, 1))
+            lungs = None
+            if row["lung_mask"] == "1":
+                mask = np.asarray(Image.open(folder / "lung_masks" / name).convert("L")) > 127
+                lungs = _sides(grid.down(mask.astype(np.float32)) > 0.5)
+            films.append(RealFilm(image, lungs, row["patient_id"]))
+    return films
+
+
+def _sides(lungs: Mask) -> Mask:
+    """Split a mask of both lungs: the patient's left lies on the image's right."""
+    regions, count = label(lungs)
+    centres = [float(np.nonzero(regions == i + 1)[1].mean()) for i in range(count)]
+    middle = (min(centres) + max(centres)) / 2
+    left = np.isin(regions, [i + 1 for i, c in enumerate(centres) if c > middle])
+    return np.stack([left, lungs & ~left])
+
+
+def vary(rng: np.random.Generator, *layers: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """The same small rotation, zoom and shift for every layer, each float32 [S, S]."""
+    angle, zoom = rng.uniform(-0.10, 0.10), rng.uniform(0.85, 1.12)
+    size = layers[0].shape[0]
+    c, s = np.cos(angle) / zoom, np.sin(angle) / zoom
+    matrix = np.array([[c, -s], [s, c]])
+    middle = np.full(2, (size - 1) / 2)
+    offset = middle - matrix @ (middle + rng.uniform(-0.06, 0.06, 2) * size)
+    return [affine_transform(x, matrix, offset, order=1) for x in layers]
+
+
+def expose(image: Film, rng: np.random.Generator) -> Film:
+    """Another look-up and other noise for the same film."""
+    shown = np.clip(image, 0, 1) ** rng.uniform(0.65, 1.5)
+    low, high = rng.uniform(0, 0.15), rng.uniform(0.85, 1.0)
+    noise = rng.standard_normal(image.shape) * rng.uniform(0, 0.012)
+    return np.clip(low + (high - low) * shown + noise, 0, 1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Mass:
+    """Where a mass was added: the patient's side, the third of the lung, 0..1 extent."""
+
+    side: str
+    zone: str
+    extent: float
+
+
+def add_mass(image: Film, lungs: Mask, rng: np.random.Generator) -> tuple[Film, Mass] | None:
+    """Add the shadow of a rounded mass to a film inside a lung field.
+
+    Parameters
+    ----------
+    image : float32 [S, S], 0 to 1
+    lungs : bool [2, S, S], left and right
+
+    Returns
+    -------
+    The film and where the mass lies, or None where that side has no lung field.
+    """
+    side = int(rng.integers(2))
+    rows, cols = np.nonzero(lungs[side])
+    if rows.size < 400:
+        return None
+    size = image.shape[0]
+    pick = int(rng.integers(rows.size))
+    extent = float(rng.random())
+    radius = (0.018 + 0.055 * extent) * size
+    y, x = np.mgrid[:size, :size].astype(float)
+    depth = lobulated(x - cols[pick], y - rows[pick], radius, rng)
+    depth = gaussian_filter(depth, rng.uniform(0.4, 1.4))
+    amplitude = rng.uniform(0.25, 0.75)
+    shown = image + amplitude * depth * (1 - image) * (0.5 + 0.5 * lungs[side])
+    third = (rows[pick] - rows.min()) / max(1, np.ptp(rows))
+    zone = ("upper", "mid", "lower")[min(2, int(3 * third))]
+    return shown.astype(np.float32), Mass(("left", "right")[side], zone, extent)
