@@ -1,0 +1,1 @@
+"""DICOM for RadEdit: films in, tagged objects out, archives; no model, no server."""

@@ -1,0 +1,255 @@
+"""One film: its stored values, exactly, and its header."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.encaps import generate_frames
+from pydicom.pixels.utils import pixel_array
+from pydicom.uid import UID
+
+from radedit_dicom.errors import UnsupportedImageError
+from radedit_dicom.gate import check_film, is_native
+from radedit_dicom.parsing import parse
+
+MAX_PIXELS = 8192 * 8192
+
+#: Stored values: uint16 [rows, columns] when unsigned, int32 when signed.
+Stored = NDArray[np.uint16] | NDArray[np.int32]
+
+
+@dataclass(frozen=True, eq=False)
+class Film:
+    """A decoded radiograph.
+
+    Attributes
+    ----------
+    stored : uint16 or int32 [rows, columns]
+        The stored values; int32 when the pixel representation is signed. Bits above the
+        high bit are cleared (or sign-extended).
+    header : pydicom.Dataset
+        All attributes but the pixel data, with ``file_meta``.
+    bits_stored : int
+        8 to 16.
+    signed : bool
+        Pixel representation 1.
+    photometric : str
+        MONOCHROME1 or MONOCHROME2.
+    spacing_mm : (float, float) or None
+        Row and column spacing: PixelSpacing, else ImagerPixelSpacing; None when absent or 0.
+    padding : bool [rows, columns]
+        True = pixel padding (PS3.3 C.7.5.1.1.2), no part of the patient.
+    transfer_syntax : str
+        UID of the source's transfer syntax.
+    """
+
+    stored: Stored
+    header: Dataset
+    bits_stored: int
+    signed: bool
+    photometric: str
+    spacing_mm: tuple[float, float] | None
+    padding: NDArray[np.bool_]
+    transfer_syntax: str
+
+    @property
+    def sop_instance_uid(self) -> str:
+        """SOP Instance UID of the film."""
+        return str(self.header.SOPInstanceUID)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns."""
+        return int(self.stored.shape[0]), int(self.stored.shape[1])
+
+    @property
+    def stored_range(self) -> tuple[int, int]:
+        """Smallest and largest legal stored value, both included."""
+        return stored_range(self.bits_stored, self.signed)
+
+    @property
+    def padding_range(self) -> tuple[int, int] | None:
+        """Smallest and largest stored value that means padding; None without padding."""
+        return _padding_range(self.header)
+
+
+def stored_range(bits_stored: int, signed: bool) -> tuple[int, int]:
+    """Smallest and largest value that fits, both included."""
+    if signed:
+        return -(1 << (bits_stored - 1)), (1 << (bits_stored - 1)) - 1
+    return 0, (1 << bits_stored) - 1
+
+
+def read_film(
+    source: Path | bytes | Dataset,
+    *,
+    allow_synthetic: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> Film:
+    """Read one frontal chest film, or say in one sentence why not.
+
+    Parameters
+    ----------
+    source : pathlib.Path, bytes or pydicom.Dataset
+        A DICOM Part 10 file, its content, or a parsed object with ``file_meta``.
+    allow_synthetic : bool
+        True: also accept what is marked synthetic, our own Secondary Captures included.
+    max_pixels : int
+        Refuse, before decoding, when rows x columns x frames is more.
+
+    Returns
+    -------
+    Film
+
+    Raises
+    ------
+    NotDicomError
+        No Part 10 object, or one that cannot be parsed.
+    AlreadySyntheticError
+        Marked synthetic, and `allow_synthetic` is False.
+    UnsupportedImageError
+        Not one frontal greyscale chest film; too large; truncated; not decodable.
+    """
+    header = parse(source, pixels=False)
+    check_film(header, allow_synthetic=allow_synthetic, max_pixels=max_pixels)
+    _check_identity(header)
+    whole = parse(source, pixels=True)
+    stored = _decode(whole)
+    return Film(
+        stored=stored,
+        header=header,
+        bits_stored=int(header.BitsStored),
+        signed=int(header.PixelRepresentation) == 1,
+        photometric=str(header.PhotometricInterpretation),
+        spacing_mm=_spacing(header),
+        padding=_padding(header, stored),
+        transfer_syntax=str(header.file_meta.TransferSyntaxUID),
+    )
+
+
+def _check_identity(header: Dataset) -> None:
+    for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
+        uid = UID(str(header.get(keyword, "")))
+        if not uid.is_valid:
+            raise UnsupportedImageError(
+                f"The attribute {keyword} is missing or no valid UID, so results could not refer "
+                "to the film; have it exported again."
+            )
+
+
+def _decode(dataset: Dataset) -> Stored:
+    if "PixelData" not in dataset or not dataset.PixelData:
+        raise UnsupportedImageError(
+            "The object has no pixel data, although its header describes an image; "
+            "fetch the complete object."
+        )
+    if is_native(dataset.file_meta.TransferSyntaxUID):
+        _check_native_length(dataset)
+    else:
+        _check_codestream(dataset)
+    try:
+        decoded = pixel_array(dataset)
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        raise _truncated(type(e).__name__) from None
+    if decoded.shape != (dataset.Rows, dataset.Columns):
+        raise _truncated("another size")
+    return _masked(decoded, int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1)
+
+
+def _masked(decoded: NDArray[Any], bits_stored: int, signed: bool) -> Stored:
+    """Clear what lies above the high bit (old overlays, noise), extending the sign."""
+    bits = decoded.astype(np.int32) & ((1 << bits_stored) - 1)
+    if not signed:
+        return bits.astype(np.uint16)
+    sign = np.int32(1 << (bits_stored - 1))
+    return (bits ^ sign) - sign
+
+
+def _check_native_length(dataset: Dataset) -> None:
+    expected = int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
+    found = len(dataset.PixelData)
+    if found not in (expected, expected + expected % 2):
+        raise UnsupportedImageError(
+            f"The pixel data hold {found} bytes, but {expected} are needed for "
+            f"{dataset.Rows} x {dataset.Columns} pixels; the file is truncated or damaged, "
+            "fetch it again."
+        )
+
+
+def _check_codestream(dataset: Dataset) -> None:
+    """Compare the size inside a compressed frame with the header, before decoding it."""
+    try:
+        frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
+        size = _codestream_size(frame)
+    except (StopIteration, ValueError, LookupError, struct.error, EOFError) as error:
+        raise _truncated(type(error).__name__) from None
+    if size is not None and size != (dataset.Rows, dataset.Columns):
+        raise UnsupportedImageError(
+            f"The compressed pixels are {size[0]} x {size[1]}, but the header declares "
+            f"{dataset.Rows} x {dataset.Columns}; the file is damaged, fetch it again."
+        )
+
+
+def _codestream_size(frame: bytes) -> tuple[int, int] | None:
+    """Rows and columns as a JPEG, JPEG-LS or JPEG 2000 codestream declares them.
+
+    Source: ISO/IEC 10918-1 B.2.2 (SOFn), 14495-1 C.2.2 (SOF55), 15444-1 A.5.1 (SIZ). None
+    for anything else (RLE, whose output is bounded by the header).
+    """
+    start = frame.find(b"\xff\x4f\xff\x51")
+    if start >= 0 and (start == 0 or frame[4:8] == b"jP  "):
+        right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
+        return bottom - top, right - left
+    if not frame.startswith(b"\xff\xd8"):
+        return None
+    position = 2
+    while True:
+        while frame[position] == 0xFF and frame[position + 1] == 0xFF:
+            position += 1
+        marker, length = struct.unpack_from(">HH", frame, position)
+        is_sof = 0xFFC0 <= marker <= 0xFFCF and marker not in (0xFFC4, 0xFFC8, 0xFFCC)
+        if is_sof or marker == 0xFFF7:
+            rows, columns = struct.unpack_from(">HH", frame, position + 5)
+            return rows, columns
+        if marker < 0xFF01 or marker == 0xFFDA:
+            raise ValueError("no frame header")
+        position += 2 + length
+
+
+def _truncated(what: str) -> UnsupportedImageError:
+    return UnsupportedImageError(
+        f"The pixel data cannot be decoded to the declared size ({what}); "
+        "the file is truncated or damaged, fetch it again."
+    )
+
+
+def _spacing(header: Dataset) -> tuple[float, float] | None:
+    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
+        value = header.get(keyword)
+        if value is None or isinstance(value, str) or len(value) != 2:
+            continue
+        row, column = float(value[0]), float(value[1])
+        if 0 < row < float("inf") and 0 < column < float("inf"):
+            return row, column
+    return None
+
+
+def _padding_range(header: Dataset) -> tuple[int, int] | None:
+    value, limit = header.get("PixelPaddingValue"), header.get("PixelPaddingRangeLimit")
+    if not isinstance(value, int):
+        return None
+    other = limit if isinstance(limit, int) else value
+    return min(value, other), max(value, other)
+
+
+def _padding(header: Dataset, stored: Stored) -> NDArray[np.bool_]:
+    span = _padding_range(header)
+    if span is None:
+        return np.zeros(stored.shape, dtype=np.bool_)
+    return np.asarray((stored >= span[0]) & (stored <= span[1]), dtype=np.bool_)

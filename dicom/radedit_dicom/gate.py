@@ -1,0 +1,217 @@
+"""What may be edited: one frontal greyscale chest film, decided from the header alone.
+
+Every rule reads a few attributes and costs nothing, so all of them run before a single
+pixel is decoded. Text attributes are looked at for words; they are never quoted in an
+error, since people write names into them.
+"""
+
+from __future__ import annotations
+
+import re
+
+from pydicom.dataset import Dataset
+from pydicom.pixels.decoders.base import get_decoder
+from pydicom.uid import UID
+
+from radedit_dicom import vocabulary as words
+from radedit_dicom.errors import AlreadySyntheticError, UnsupportedImageError
+
+_TEXTS = (
+    "StudyDescription",
+    "SeriesDescription",
+    "ProtocolName",
+    "PerformedProcedureStepDescription",
+)
+_NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
+
+
+def check_film(header: Dataset, *, allow_synthetic: bool, max_pixels: int) -> None:
+    """Refuse everything that is not one frontal greyscale chest film.
+
+    Parameters
+    ----------
+    header : pydicom.Dataset
+        With ``file_meta``; pixel data may be absent.
+    allow_synthetic : bool
+        True: a film that says it is synthetic passes, as a Secondary Capture too.
+    max_pixels : int
+        Largest rows x columns x frames that will be decoded.
+
+    Raises
+    ------
+    AlreadySyntheticError
+        The film is marked synthetic and `allow_synthetic` is False.
+    UnsupportedImageError
+        Any other rule is broken.
+    """
+    _check_class(header)
+    _check_shape(header, max_pixels)
+    _check_synthetic(header, allow_synthetic)
+    _check_modality(header, allow_synthetic)
+    _check_depth(header)
+    _check_body_part(header)
+    _check_view(header)
+    _check_decoder(header.file_meta.TransferSyntaxUID)
+
+
+def is_native(syntax: str) -> bool:
+    """Tell whether pixel data in this transfer syntax are plain, uncompressed samples."""
+    return str(syntax) in _NATIVE
+
+
+def _check_synthetic(header: Dataset, allow_synthetic: bool) -> None:
+    marked = header.get("SyntheticData") == "YES" or header.get("ConversionType") == "SYN"
+    if marked and not allow_synthetic:
+        raise AlreadySyntheticError(
+            "The film is already marked as synthetic (SyntheticData YES or ConversionType SYN); "
+            "edit the original film, or ask explicitly for synthetic input."
+        )
+
+
+def _check_class(header: Dataset) -> None:
+    sop_class = UID(str(header.get("SOPClassUID", "")))
+    if sop_class not in words.FILM_CLASSES:
+        raise UnsupportedImageError(
+            f"The object's SOP class is {_shown(sop_class)}, but a CR, DX (for presentation) or "
+            "single-frame Secondary Capture image is needed; choose the radiograph itself."
+        )
+
+
+def _check_modality(header: Dataset, allow_synthetic: bool) -> None:
+    modality = str(header.get("Modality", ""))
+    accepted = words.SYNTHETIC_MODALITIES if allow_synthetic else words.FILM_MODALITIES
+    if modality not in accepted:
+        raise UnsupportedImageError(
+            f"The modality is {_shown(modality)}, but {' or '.join(sorted(accepted))} is needed; "
+            "choose a chest radiograph."
+        )
+
+
+def _check_shape(header: Dataset, max_pixels: int) -> None:
+    samples = _integer(header, "SamplesPerPixel", 1)
+    photometric = str(header.get("PhotometricInterpretation", ""))
+    if samples != 1 or photometric not in {"MONOCHROME1", "MONOCHROME2"}:
+        raise UnsupportedImageError(
+            f"The image has {samples} samples per pixel and photometric interpretation "
+            f"{_shown(photometric)}, but one greyscale sample (MONOCHROME1 or MONOCHROME2) is "
+            "needed; choose a greyscale film."
+        )
+    frames = _integer(header, "NumberOfFrames", 1)
+    rows, columns = _integer(header, "Rows", 0), _integer(header, "Columns", 0)
+    if rows < 1 or columns < 1:
+        raise UnsupportedImageError(
+            f"The object declares {rows} x {columns} pixels, so it holds no image; "
+            "choose the image object."
+        )
+    if rows * columns * max(frames, 1) > max_pixels:
+        raise UnsupportedImageError(
+            f"The object declares {frames} x {rows} x {columns} pixels, but at most {max_pixels} "
+            "are decoded; choose a film within that size."
+        )
+    if frames != 1:
+        raise UnsupportedImageError(
+            f"The object has {frames} frames, but exactly one is needed; "
+            "choose a single-frame radiograph."
+        )
+
+
+def _check_depth(header: Dataset) -> None:
+    allocated, stored = _integer(header, "BitsAllocated", 0), _integer(header, "BitsStored", 0)
+    high, signed = _integer(header, "HighBit", -1), _integer(header, "PixelRepresentation", -1)
+    good = allocated in (8, 16) and 8 <= stored <= allocated and high == stored - 1
+    if not good or signed not in (0, 1):
+        raise UnsupportedImageError(
+            f"The pixels have {allocated} bits allocated, {stored} stored, high bit {high} and "
+            f"representation {signed}, but 8 to 16 bits stored in 8 or 16, with the high bit one "
+            "below and representation 0 or 1, are needed; have the film exported again."
+        )
+
+
+def _check_body_part(header: Dataset) -> None:
+    part = _words(header.get("BodyPartExamined", ""))
+    regions = [
+        (str(item.get("CodeValue", "")), str(item.get("CodingSchemeDesignator", "")))
+        for item in header.get("AnatomicRegionSequence") or []
+    ]
+    if part:
+        is_chest = _says_chest(part)
+    elif regions:
+        is_chest = any(region in words.CHEST_REGIONS for region in regions)
+    else:
+        is_chest = any(_says_chest(_words(header.get(name, ""))) for name in _TEXTS)
+    if is_chest:
+        return
+    if part or regions:
+        raise UnsupportedImageError(
+            "The film's body part is not the chest (BodyPartExamined or AnatomicRegionSequence), "
+            "but only chest radiographs are edited; choose a chest film."
+        )
+    raise UnsupportedImageError(
+        "Neither BodyPartExamined, AnatomicRegionSequence nor a description says that the film "
+        "shows a chest; set BodyPartExamined to CHEST if it does."
+    )
+
+
+def _check_view(header: Dataset) -> None:
+    view = _words(header.get("ViewPosition", ""))
+    toward = [str(value) for value in _values(header.get("PatientOrientation"))]
+    texts: set[str] = set()
+    texts.update(*(_words(header.get(name, "")) for name in _TEXTS))
+    if view:
+        frontal = bool(view & words.FRONTAL_WORDS) and not view & words.LATERAL_WORDS
+    elif toward and toward[0]:
+        frontal = toward[0][0] in "LR"
+    else:
+        frontal = not texts & words.LATERAL_WORDS
+    if not frontal:
+        raise UnsupportedImageError(
+            "The film is a lateral, oblique or other view (ViewPosition, PatientOrientation or "
+            "description), but a frontal one (AP or PA) is needed; choose the frontal film."
+        )
+
+
+def _check_decoder(syntax: UID) -> None:
+    if is_native(syntax):
+        return
+    try:
+        available = get_decoder(syntax).is_available
+    except NotImplementedError:
+        available = False
+    if not available:
+        raise UnsupportedImageError(
+            f"The pixels are compressed as {_shown(syntax)}, for which no decoder is installed; "
+            "send the film uncompressed, or as JPEG, JPEG-LS, JPEG 2000 or RLE."
+        )
+
+
+def _says_chest(found: set[str]) -> bool:
+    return bool(found & words.CHEST_WORDS) and not found & words.NOT_CHEST_WORDS
+
+
+def _words(value: object) -> set[str]:
+    return {word for word in re.split(r"[\W_\d]+", str(value or "").upper()) if word}
+
+
+def _values(value: object) -> list[object]:
+    if value is None or value == "":
+        return []
+    return [value] if isinstance(value, str) else list(value)  # type: ignore[call-overload]
+
+
+def _integer(header: Dataset, keyword: str, default: int) -> int:
+    value = header.get(keyword)
+    if value is None or value == "":
+        return default
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        raise UnsupportedImageError(
+            f"The attribute {keyword} is no single whole number, which an image needs; "
+            "have the film exported again."
+        ) from None
+
+
+def _shown(value: object) -> str:
+    """Show a coded value (UID, modality, photometric interpretation), never free text."""
+    text = str(value)
+    return text if re.fullmatch(r"[A-Z0-9._]{1,64}", text) else "missing or unreadable"

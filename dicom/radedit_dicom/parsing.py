@@ -1,0 +1,167 @@
+"""From untrusted bytes to a parsed header, without trusting any length in them.
+
+What hostile or broken files do (a deflate bomb, nested sequences, values that do not
+convert) is dealt with here; whether the object may be edited is decided in `gate`.
+"""
+
+from __future__ import annotations
+
+import struct
+import threading
+import zlib
+from collections.abc import Callable
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO, TypeVar
+
+import pydicom
+from pydicom import config
+from pydicom.dataset import Dataset, FileDataset
+from pydicom.errors import InvalidDicomError
+from pydicom.filereader import read_dataset, read_preamble
+from pydicom.tag import BaseTag
+from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
+
+from radedit_dicom.errors import NotDicomError, UnsupportedImageError
+
+MAX_DEPTH = 32
+_T = TypeVar("_T", Dataset, UID)
+_LOCK = threading.Lock()  # pydicom's validation switch is global
+#: What pydicom is seen to raise on broken bytes.
+_PARSE_ERRORS = (
+    InvalidDicomError,
+    AttributeError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    NotImplementedError,
+    OSError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    struct.error,
+    zlib.error,
+)
+
+
+def parse(source: Path | bytes | Dataset, *, pixels: bool) -> Dataset:
+    """Parse one DICOM Part 10 object.
+
+    Parameters
+    ----------
+    source : pathlib.Path, bytes or pydicom.Dataset
+        A file, its content, or an object already parsed (which is not changed).
+    pixels : bool
+        False: stop before the pixel data.
+
+    Returns
+    -------
+    pydicom.Dataset
+        With ``file_meta``; elements whose value does not convert are left out, so that
+        no later access can fail.
+
+    Raises
+    ------
+    NotDicomError
+        No Part 10 object, or one that cannot be parsed.
+    UnsupportedImageError
+        Deflated transfer syntax: refused before inflating, as a few kilobytes of it can
+        ask for gigabytes.
+    """
+    if isinstance(source, Dataset):
+        return _settled(lambda: _copy(source, pixels))
+    try:
+        stream: BinaryIO = BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+    except OSError as error:
+        reason = error.strerror or "the system gave no reason"
+        raise NotDicomError(
+            f"The file cannot be opened ({reason}); give the path of a readable DICOM file."
+        ) from None
+    with stream:
+        syntax = _settled(lambda: transfer_syntax(stream))
+        if syntax == DeflatedExplicitVRLittleEndian:
+            raise UnsupportedImageError(
+                f"The transfer syntax is {syntax} (deflated), which is not accepted because it "
+                "can hide very large data; send the film uncompressed or losslessly compressed."
+            )
+        stream.seek(0)
+        return _settled(lambda: pydicom.dcmread(stream, stop_before_pixels=not pixels))
+
+
+def transfer_syntax(stream: BinaryIO) -> UID:
+    """Read the transfer syntax from the file meta group alone.
+
+    Parameters
+    ----------
+    stream : binary file
+        At its start; left anywhere.
+
+    Returns
+    -------
+    pydicom.uid.UID
+
+    Raises
+    ------
+    pydicom.errors.InvalidDicomError
+        No ``DICM`` mark, or no transfer syntax behind it.
+    """
+    read_preamble(stream, force=False)
+    meta = read_dataset(stream, False, True, stop_when=_after_meta)
+    value = meta.get("TransferSyntaxUID")
+    if not value:
+        raise InvalidDicomError("no transfer syntax")
+    return UID(str(value))
+
+
+def _after_meta(tag: BaseTag, vr: str | None, length: int) -> bool:
+    return tag.group != 2
+
+
+def _copy(source: Dataset, pixels: bool) -> Dataset:
+    copied = Dataset()
+    for element in source.values():
+        if pixels or element.tag < 0x7FE00000:
+            copied[element.tag] = element
+    meta = getattr(source, "file_meta", None)
+    if meta is None or "TransferSyntaxUID" not in meta:
+        raise InvalidDicomError("no transfer syntax")
+    copied.file_meta = meta
+    if isinstance(source, FileDataset):
+        implicit, little = source.original_encoding
+        copied.set_original_encoding(implicit, little, source.original_character_set)
+    return copied
+
+
+def _settled(read: Callable[[], _T]) -> _T:
+    """Run a parser, convert every element now, and map what goes wrong."""
+    with _LOCK, config.disable_value_validation():
+        try:
+            result = read()
+            if isinstance(result, Dataset):
+                _convert_all(result, MAX_DEPTH)
+        except NotDicomError:
+            raise
+        except _PARSE_ERRORS as error:
+            raise NotDicomError(
+                f"The input is no readable DICOM object ({type(error).__name__} while parsing); "
+                "give an intact DICOM Part 10 file."
+            ) from None
+    return result
+
+
+def _convert_all(dataset: Dataset, depth: int) -> None:
+    """Turn raw elements into values; drop those that do not convert, bound the nesting."""
+    if depth == 0:
+        raise NotDicomError(
+            f"Sequences are nested more than {MAX_DEPTH} deep, which no radiograph needs; "
+            "give an intact DICOM Part 10 file."
+        )
+    for tag in list(dataset.keys()):
+        try:
+            element = dataset[tag]
+        except _PARSE_ERRORS:
+            del dataset[tag]
+            continue
+        if element.VR == "SQ":
+            for item in element.value or []:
+                _convert_all(item, depth - 1)
