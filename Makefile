@@ -1,0 +1,70 @@
+# `make demo`, `make test` and `make serve` each set everything up from nothing.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11)
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := .cache/stamps
+STUDIES ?= ./studies
+PORT ?= 8000
+
+.PHONY: help setup demo test serve lint clean
+
+help:
+	@echo "make demo    set up, then edit a real X-ray through the server and show the result"
+	@echo "make test    set up, then run every test"
+	@echo "make serve   set up, then serve STUDIES ($(STUDIES)) on 127.0.0.1:$(PORT) until stopped"
+	@echo "make lint    set up, then ruff, mypy and import-linter"
+	@echo "make setup   set up only"
+
+setup: $(STAMPS)/ready
+
+demo: setup
+	@$(BIN)/python -m radedit.lib.demo
+
+test: setup
+	@$(BIN)/python -m pytest
+
+serve: setup
+	@mkdir -p "$(STUDIES)"
+	@echo "radedit: serving $(STUDIES) at http://127.0.0.1:$(PORT); stop with Ctrl-C"
+	@$(BIN)/monailabel start_server --app apps/radedit --studies "$(STUDIES)" \
+	    --conf models radedit,lung_segmentation --host 127.0.0.1 --port $(PORT)
+
+lint: setup
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+clean:
+	@rm -rf $(VENV) $(STAMPS)
+
+$(STAMPS)/ready: $(STAMPS)/installed $(STAMPS)/peers
+	@touch $@
+
+$(STAMPS)/venv:
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
+	    echo "radedit: Python 3.11 was not found ($(PYTHON) is missing or another version); install" \
+	         "python3.11 and python3.11-venv, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "radedit: making the virtual environment $(VENV)"
+	@"$(PYTHON)" -m venv --clear $(VENV) || { \
+	    echo "radedit: the environment could not be made; on Debian install python3.11-venv" >&2; exit 1; }
+	@mkdir -p $(STAMPS) && touch $@
+
+$(STAMPS)/installed: requirements.lock pyproject.toml $(STAMPS)/venv
+	@echo "radedit: installing the locked packages (the first time takes some minutes)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	    --no-deps --no-build-isolation -e .
+	@$(BIN)/python -c 'import torch' 2>/dev/null || { \
+	    echo "radedit: torch was installed but does not load; on a machine without a GPU set" \
+	         "PIP_EXTRA_INDEX_URL to PyTorch's index of CPU wheels, then: make clean setup" >&2; exit 1; }
+	@touch $@
+
+$(STAMPS)/peers: scripts/install-peers $(STAMPS)/venv
+	@scripts/install-peers
+	@touch $@
