@@ -117,7 +117,9 @@ def _heart(a: Anatomy, x: Map, y: Map) -> Map:
     v = (-(x - cx) * s + (y - cy) * c) / (a.heart_half_width * 0.80)
     heart = 95 * np.sqrt(np.clip(1 - u**2 - v**2, 0, None))
     mediastinum = 75 * np.clip(1 - (np.abs(x - 3) / 27) ** 3, 0, None) * (y < cy + 60)
-    arch = 50 * np.sqrt(np.clip(1 - ((x - 20) / 18) ** 2 - ((y - a.lung_top - 75) / 20) ** 2, 0, None))
+    arch = 50 * np.sqrt(
+        np.clip(1 - ((x - 20) / 18) ** 2 - ((y - a.lung_top - 75) / 20) ** 2, 0, None)
+    )
     return np.maximum(np.maximum(heart, mediastinum), arch)
 
 

@@ -164,9 +164,9 @@ def _finding_change(
         pick = np.flatnonzero(in_zone if in_zone.any() else lung)
         centre = int(rng.choice(pick))
         radius = 9 + 24 * finding.extent
-        depth = anatomy.lobulated(
-            x - x.flat[centre], y - y.flat[centre], radius, rng
-        ) * min(2 * radius, 60)
+        depth = anatomy.lobulated(x - x.flat[centre], y - y.flat[centre], radius, rng) * min(
+            2 * radius, 60
+        )
         return depth > 1.0, (MU_SOFT - MU_LUNG) * depth * (0.55 + 0.45 * lung)
     if finding.kind == "consolidation":
         weight = np.exp(-(((y - (start + third / 2)) / (0.45 * third)) ** 4))

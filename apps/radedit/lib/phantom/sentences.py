@@ -27,17 +27,13 @@ def describe(patient: Patient, rng: np.random.Generator) -> str:
     if not patient.findings:
         text = str(rng.choice(NORMAL))
         return f"{text} Chest drain in place" if patient.drain_side and rng.random() < 0.5 else text
-    parts = [
-        finding_phrase(f.kind, f.side, f.zone, f.extent, rng) for f in patient.findings
-    ]
+    parts = [finding_phrase(f.kind, f.side, f.zone, f.extent, rng) for f in patient.findings]
     if patient.drain_side and rng.random() < 0.5:
         parts.append(f"{patient.drain_side} chest drain")
     return " and ".join(parts).capitalize()
 
 
-def finding_phrase(
-    kind: str, side: str, zone: str, extent: float, rng: np.random.Generator
-) -> str:
+def finding_phrase(kind: str, side: str, zone: str, extent: float, rng: np.random.Generator) -> str:
     """Words for one finding: "large left upper lung mass", with parts left out at random."""
     words: list[str] = []
     if rng.random() < 0.5:

@@ -68,8 +68,12 @@ def train(folder: Path | None, work: Path, out: Path, steps: int, count: int) ->
     tokenizer = _tokenizer(out / "tokenizer")
     examples = _cached(folder, work, out, count)
     bert = BertConfig(
-        vocab_size=len(vocabulary()), hidden_size=96, num_hidden_layers=2, num_attention_heads=4,
-        intermediate_size=192, max_position_embeddings=TOKENS,
+        vocab_size=len(vocabulary()),
+        hidden_size=96,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=192,
+        max_position_embeddings=TOKENS,
     )
     pair = nn.ModuleDict(
         {"unet": UNet2DConditionModel(**UNET), "text": BertModel(bert, add_pooling_layer=False)}
@@ -105,7 +109,8 @@ def _tokenizer(folder: Path) -> BertTokenizerFast:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(vocabulary()) + "\n")
     tokenizer = BertTokenizerFast(
-        vocab={word: i for i, word in enumerate(vocabulary())}, do_lower_case=True,
+        vocab={word: i for i, word in enumerate(vocabulary())},
+        do_lower_case=True,
         model_max_length=TOKENS,
     )
     tokenizer.save_pretrained(folder)
@@ -130,9 +135,7 @@ def _encode(folder: Path | None, out: Path, count: int) -> Examples:
     latents, texts, batch = [], [], list[torch.Tensor]()
     for seed in track(range(count), "encoding films"):
         rng = np.random.default_rng([seed, 13])
-        image, text = (
-            _real(real, fields, rng) if real and seed % 2 else _phantom(seed, rng)
-        )
+        image, text = _real(real, fields, rng) if real and seed % 2 else _phantom(seed, rng)
         batch.append(torch.from_numpy(films.expose(image, rng))[None] * 2 - 1)
         texts.append(text)
         if len(batch) == 32 or seed == count - 1:
