@@ -37,7 +37,7 @@ _NUMBER = r"-?\d+(?:\.\d+)?"
 _TOKEN = re.compile(
     rf"""\s*(?:
       (?P<dilate>dilate\s*\()
-    | (?P<shape>(?:box|ellipse):{_NUMBER}(?:\s*,\s*{_NUMBER})*)
+    | (?P<shape>(?:box|ellipse):{_NUMBER}(?:\s*,\s*{_NUMBER}){{0,3}})
     | (?P<source>(?:task|remote|seg|file|uploaded):(?:"[^"]+"|[^\s"+,()~]+))
     | (?P<amount>{_NUMBER}\s*(?:px|mm)?)
     | (?P<sign>[-+~(),])

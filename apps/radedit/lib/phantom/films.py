@@ -67,7 +67,7 @@ def _sides(lungs: Mask) -> Mask:
 
 def vary(rng: np.random.Generator, *layers: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     """The same small rotation, zoom and shift for every layer, each float32 [S, S]."""
-    angle, zoom = rng.uniform(-0.10, 0.10), rng.uniform(0.85, 1.12)
+    angle, zoom = rng.uniform(-0.10, 0.10), rng.uniform(0.85, 1.25)
     size = layers[0].shape[0]
     c, s = np.cos(angle) / zoom, np.sin(angle) / zoom
     matrix = np.array([[c, -s], [s, c]])
