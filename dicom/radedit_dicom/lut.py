@@ -38,7 +38,7 @@ def modality_values(header: Dataset, stored: NDArray[np.int64]) -> NDArray[np.fl
     slope, intercept = _number(header, "RescaleSlope", 1.0), _number(header, "RescaleIntercept", 0)
     if slope == 0 or not np.isfinite([slope, intercept]).all():
         raise _bad("RescaleSlope or RescaleIntercept is 0 or not finite")
-    return stored * slope + intercept
+    return np.asarray(stored * slope + intercept, dtype=np.float64)
 
 
 def voi_values(

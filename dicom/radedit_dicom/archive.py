@@ -1,0 +1,106 @@
+"""What an archive can do, whichever kind it is: find, fetch, store."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from pydicom.dataset import Dataset
+
+from radedit_dicom.errors import ArchiveError
+
+_UID = re.compile(r"[0-9.]{1,64}")
+
+
+@dataclass(frozen=True)
+class Query:
+    """What to look for; every field given must match exactly.
+
+    Attributes
+    ----------
+    study_instance_uid, series_instance_uid, sop_instance_uid : str or None
+    modality, patient_id, accession_number : str or None
+    """
+
+    study_instance_uid: str | None = None
+    series_instance_uid: str | None = None
+    sop_instance_uid: str | None = None
+    modality: str | None = None
+    patient_id: str | None = None
+    accession_number: str | None = None
+
+
+@dataclass(frozen=True, order=True)
+class Instance:
+    """One object in an archive."""
+
+    study_instance_uid: str
+    series_instance_uid: str
+    sop_instance_uid: str
+    sop_class_uid: str = ""
+    modality: str = ""
+
+
+class Archive(Protocol):
+    """A place that holds DICOM objects.
+
+    Every method raises `ArchiveError` (one sentence, no patient data) when the archive
+    refuses, cannot be reached, or does not do what it answered.
+    """
+
+    def find(self, query: Query) -> list[Instance]:
+        """List the instances that match, in the order of their UIDs; none is an empty list."""
+        ...
+
+    def fetch(self, instance: Instance) -> bytes:
+        """Give the DICOM Part 10 bytes of one instance, unparsed, for `read_film` to judge."""
+        ...
+
+    def store(self, objects: Sequence[Dataset]) -> list[Instance]:
+        """Store all objects or none, and read each back before answering."""
+        ...
+
+
+def checked_uid(uid: object) -> str:
+    """Let only what is made of digits and dots pass as a UID.
+
+    Parameters
+    ----------
+    uid : object
+        From a stranger; may hold ``../`` or a shell command.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    ArchiveError
+        Anything but 1 to 64 digits and dots.
+    """
+    text = str(uid)
+    if not _UID.fullmatch(text):
+        raise ArchiveError(
+            "A UID holds other characters than digits and dots, or more than 64 of them; "
+            "give the object a valid UID."
+        )
+    return text
+
+
+def instance_of(dataset: Dataset) -> Instance:
+    """Name a dataset as an archive instance.
+
+    Raises
+    ------
+    ArchiveError
+        A UID is missing or malformed.
+    """
+    return Instance(
+        study_instance_uid=checked_uid(dataset.get("StudyInstanceUID", "")),
+        series_instance_uid=checked_uid(dataset.get("SeriesInstanceUID", "")),
+        sop_instance_uid=checked_uid(dataset.get("SOPInstanceUID", "")),
+        sop_class_uid=checked_uid(dataset.get("SOPClassUID", "")),
+        modality=str(dataset.get("Modality", "") or ""),
+    )

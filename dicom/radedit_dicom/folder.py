@@ -1,0 +1,283 @@
+"""A folder as an archive: the embedded default.
+
+dicomweb-client's file client answers queries. It is shown a private folder of links to
+those files that `parsing` could read, because it parses whatever it is given (a deflate bomb
+too) and one file that fails would take the whole index with it. Bytes are fetched from the
+files themselves, and written by this module, so that a crash leaves nothing half-written.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import tempfile
+import threading
+from collections.abc import Sequence
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+from dicomweb_client.file import DICOMfileClient
+from pydicom.dataset import Dataset
+
+from radedit_dicom.archive import Instance, Query, instance_of
+from radedit_dicom.errors import ArchiveError, DicomError
+from radedit_dicom.parsing import parse
+
+_TEMPORARY = ".radedit-"
+_FIELDS = {
+    "study_instance_uid": ("StudyInstanceUID", "0020000D"),
+    "series_instance_uid": ("SeriesInstanceUID", "0020000E"),
+    "sop_instance_uid": ("SOPInstanceUID", "00080018"),
+    "modality": ("Modality", "00080060"),
+    "patient_id": ("PatientID", "00100020"),
+    "accession_number": ("AccessionNumber", "00080050"),
+}
+
+
+class FolderArchive:
+    """A folder of DICOM files, in any layout and under any names.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Read recursively; made at the first `store`. Files that are no DICOM are passed over.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._lock = threading.RLock()
+        self._screened: dict[Path, tuple[tuple[int, int], Instance | None]] = {}
+
+    def find(self, query: Query) -> list[Instance]:
+        """List the instances that match, in the order of their UIDs.
+
+        Raises
+        ------
+        ArchiveError
+            The folder cannot be read.
+        """
+        wanted = {
+            _FIELDS[name][0]: value for name, value in vars(query).items() if value is not None
+        }
+        with self._lock, tempfile.TemporaryDirectory(prefix="radedit-index-") as name:
+            known = self._screen()
+            for path, instance in known.items():
+                link = Path(name) / _hashed(instance.sop_instance_uid)
+                if not link.exists():
+                    link.symlink_to(path.resolve())
+            client = DICOMfileClient(Path(name).as_uri(), in_memory=True)
+            rows = client.search_for_instances(search_filters=wanted)
+        by_uid = {instance.sop_instance_uid: instance for instance in known.values()}
+        found = {
+            by_uid[uid]
+            for row in rows
+            if (uid := _value(row, "00080018")) in by_uid and _matches(row, query)
+        }
+        return sorted(found)
+
+    def fetch(self, instance: Instance) -> bytes:
+        """Give the bytes of one instance.
+
+        Raises
+        ------
+        ArchiveError
+            It is not in the folder, or is there twice with different content.
+        """
+        with self._lock:
+            paths = self._paths(instance.sop_instance_uid)
+        contents = {_read(path) for path in paths}
+        if len(contents) > 1:
+            raise ArchiveError(
+                f"The folder holds {len(contents)} different objects under one SOP instance UID, "
+                "which must be unique; remove all but the right one."
+            )
+        for content in contents:
+            return content
+        raise ArchiveError(
+            f"The folder holds no instance {instance.sop_instance_uid}; look for the UIDs it holds."
+        )
+
+    def path_of(self, instance: Instance) -> Path:
+        """Say where a stored instance lies.
+
+        Raises
+        ------
+        ArchiveError
+            It is not in the folder.
+        """
+        with self._lock:
+            paths = self._paths(instance.sop_instance_uid)
+        if not paths:
+            raise ArchiveError(
+                f"The folder holds no instance {instance.sop_instance_uid}; "
+                "look for the UIDs it holds."
+            )
+        return paths[0]
+
+    def store(self, objects: Sequence[Dataset]) -> list[Instance]:
+        """Store all objects or none, each flushed to disk and read back.
+
+        Storing the same object again is no error and writes nothing.
+
+        Raises
+        ------
+        ArchiveError
+            The folder cannot be written, does not give back what was written, or holds
+            another object under one of the UIDs. Nothing of this call is left behind.
+        """
+        instances = [instance_of(dataset) for dataset in objects]
+        contents = [_encoded(dataset) for dataset in objects]
+        if len({instance.sop_instance_uid for instance in instances}) != len(instances):
+            raise ArchiveError(
+                "Two of the objects to store have one SOP instance UID; give each its own."
+            )
+        with self._lock:
+            fresh = []
+            for instance, content in zip(instances, contents, strict=True):
+                held = self._paths(instance.sop_instance_uid)
+                if not held:
+                    fresh.append((self._target(instance), content))
+                elif any(_read(path) != content for path in held):
+                    raise ArchiveError(
+                        f"The folder already holds another object under the UID "
+                        f"{instance.sop_instance_uid}, which must be unique; nothing was stored."
+                    )
+            _write_all(fresh)
+        return instances
+
+    def _target(self, instance: Instance) -> Path:
+        kind = instance.modality if re.fullmatch(r"[A-Z]{2,4}", instance.modality) else "OBJ"
+        study = f"study-{_hashed(instance.study_instance_uid)[:16]}"
+        return self.folder / study / f"{kind}-{_hashed(instance.sop_instance_uid)}.dcm"
+
+    def _paths(self, sop_instance_uid: str) -> list[Path]:
+        known = self._screen()
+        return sorted(p for p, held in known.items() if held.sop_instance_uid == sop_instance_uid)
+
+    def _screen(self) -> dict[Path, Instance]:
+        """Look at new and changed files; give those that are sound DICOM objects."""
+        current: dict[Path, tuple[tuple[int, int], Instance | None]] = {}
+        for path in _files(self.folder):
+            try:
+                state = path.stat()
+            except OSError:
+                continue
+            stamp = (state.st_mtime_ns, state.st_size)
+            held = self._screened.get(path)
+            fresh = held is None or held[0] != stamp
+            current[path] = (stamp, _identify(path)) if fresh or held is None else held
+        self._screened = current
+        return {path: held for path, (_, held) in current.items() if held is not None}
+
+
+def _files(folder: Path) -> list[Path]:
+    def fail(error: OSError) -> None:
+        if Path(str(error.filename)) != folder or not isinstance(error, FileNotFoundError):
+            raise ArchiveError(
+                f"The archive folder cannot be read ({error.strerror}); check its permissions."
+            ) from None
+
+    return [
+        Path(root) / name
+        for root, _, names in os.walk(folder, onerror=fail)
+        for name in sorted(names)
+        if not name.startswith(".") and (Path(root) / name).is_file()
+    ]
+
+
+def _identify(path: Path) -> Instance | None:
+    try:
+        return instance_of(parse(path, pixels=False))
+    except DicomError:
+        return None
+
+
+def _matches(row: dict[str, Any], query: Query) -> bool:
+    """Filter again: the client passes over keys it does not index."""
+    return all(
+        _value(row, tag) == wanted
+        for name, (_, tag) in _FIELDS.items()
+        if (wanted := getattr(query, name)) is not None
+    )
+
+
+def _value(row: dict[str, Any], tag: str) -> str:
+    values = row.get(tag, {}).get("Value") or [""]
+    return str(values[0])
+
+
+def _hashed(uid: str) -> str:
+    return hashlib.sha256(uid.encode("ascii")).hexdigest()[:32]
+
+
+def _encoded(dataset: Dataset) -> bytes:
+    buffer = BytesIO()
+    try:
+        dataset.save_as(buffer, enforce_file_format=True)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ArchiveError(
+            f"An object cannot be encoded as a DICOM file ({type(error).__name__}); "
+            "build it again and check it."
+        ) from None
+    return buffer.getvalue()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArchiveError(
+            f"A file of the archive folder cannot be read ({error.strerror}); "
+            "check its permissions."
+        ) from None
+
+
+def _write_all(files: Sequence[tuple[Path, bytes]]) -> None:
+    """Write every file beside its place, then rename all; on failure remove what was made."""
+    made: list[Path] = []
+    try:
+        staged = []
+        for target, content in files:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            staged.append((_staged(target, content, made), target))
+        for temporary, target in staged:
+            made.append(target)
+            temporary.rename(target)
+        for folder in {target.parent for target, _ in files}:
+            _sync(folder)
+        for target, content in files:
+            if target.read_bytes() != content:
+                raise ArchiveError(
+                    "A stored file reads back differently from what was written; "
+                    "check the disk, nothing was stored."
+                )
+    except BaseException as error:
+        for path in made:
+            path.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise ArchiveError(
+                f"The archive folder cannot be written ({error.strerror}); check its "
+                "permissions and free space, nothing was stored."
+            ) from None
+        raise
+
+
+def _staged(target: Path, content: bytes, made: list[Path]) -> Path:
+    descriptor, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=target.parent)
+    made.append(Path(name))
+    with os.fdopen(descriptor, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fchmod(stream.fileno(), 0o640)
+        os.fsync(stream.fileno())
+    return Path(name)
+
+
+def _sync(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

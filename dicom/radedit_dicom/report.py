@@ -1,0 +1,218 @@
+"""The edit in words and numbers: a Comprehensive 3D SR, TID 1500 (PS3.16)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import numpy as np
+from highdicom.sr import (
+    AlgorithmIdentification,
+    Comprehensive3DSR,
+    DeviceObserverIdentifyingAttributes,
+    LanguageOfContentItemAndDescendants,
+    Measurement,
+    MeasurementReport,
+    MeasurementsAndQualitativeEvaluations,
+    ObservationContext,
+    ObserverContext,
+    PlanarROIMeasurementsAndQualitativeEvaluations,
+    ReferencedSegmentationFrame,
+    RelationshipTypeValues,
+    SourceImageForMeasurementGroup,
+    SourceImageForSegmentation,
+    TextContentItem,
+    TrackingIdentifier,
+)
+from highdicom.sr.coding import CodedConcept
+from pydicom.dataset import Dataset
+from pydicom.pixels.utils import pixel_array
+from pydicom.sr.codedict import codes
+
+from radedit_dicom import vocabulary as words
+from radedit_dicom.errors import ProvenanceError
+from radedit_dicom.film import Film
+from radedit_dicom.marks import Reference, anonymous, mark, series_number
+from radedit_dicom.provenance import Provenance, as_rows, edit_uid
+from radedit_dicom.study import StudyContext
+
+Scores = Mapping[str, float | None]
+
+
+def build_report(
+    film: Film,
+    image: Dataset,
+    segmentation: Dataset,
+    scores: Scores,
+    provenance: Provenance,
+    study: StudyContext,
+) -> Dataset:
+    """Build the report of an edit.
+
+    Parameters
+    ----------
+    film : Film
+        The source; its spacing, where known, gives areas in square millimetres.
+    image, segmentation : pydicom.Dataset
+        The edited image and its SEG.
+    scores : mapping of str to float or None
+        Name to value; None or a value that is not finite is reported as not computed.
+    provenance : Provenance
+        Listed parameter by parameter, and whole as JSON, so that the edit can be replayed
+        after de-identification took the private block.
+    study : StudyContext
+        That of `image`.
+
+    Returns
+    -------
+    pydicom.Dataset
+        With ``file_meta``; UIDs follow from the edit.
+    """
+    report = Comprehensive3DSR(
+        evidence=[anonymous(image), anonymous(segmentation), anonymous(film.header)],
+        content=MeasurementReport(
+            observation_context=_observer(provenance),
+            procedure_reported=words.PROCEDURE,
+            imaging_measurements=[
+                _image_group(image, film, scores, provenance),
+                *_mask_groups(film, image, segmentation, provenance),
+            ],
+            title=words.REPORT_TITLE,
+            language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(
+                CodedConcept("en", "RFC5646", "English")
+            ),
+        )[0],
+        series_instance_uid=edit_uid(provenance, "sr-series"),
+        series_number=series_number(provenance, 2),
+        sop_instance_uid=edit_uid(provenance, "sr"),
+        instance_number=1,
+        manufacturer=words.MANUFACTURER,
+        is_complete=True,
+        is_final=True,
+        is_verified=False,
+    )
+    mark(report, provenance, study, "report")
+    return report
+
+
+def read_report_provenance(report: Dataset) -> Provenance:
+    """Read the provenance back from a report, which de-identification leaves in place.
+
+    Parameters
+    ----------
+    report : pydicom.Dataset
+
+    Returns
+    -------
+    Provenance
+
+    Raises
+    ------
+    ProvenanceError
+        The report holds none, or a damaged one.
+    """
+    for item in report.iterall():
+        if item.keyword != "ContentSequence":
+            continue
+        for content in item.value:
+            names = content.get("ConceptNameCodeSequence") or [Dataset()]
+            code = (names[0].get("CodeValue"), names[0].get("CodingSchemeDesignator"))
+            if code == (words.PROVENANCE_JSON.value, words.SCHEME):
+                return Provenance.from_json(str(content.TextValue))
+    raise ProvenanceError(
+        "The report holds no provenance of an edit, which RadEdit's reports do; "
+        "use the report written beside the edited image."
+    )
+
+
+def _observer(provenance: Provenance) -> ObservationContext:
+    return ObservationContext(
+        observer_device_context=ObserverContext(
+            observer_type=codes.DCM.Device,
+            observer_identifying_attributes=DeviceObserverIdentifyingAttributes(
+                uid=edit_uid(provenance, "device"),
+                name=words.MODEL_NAME,
+                manufacturer_name=words.MANUFACTURER,
+                model_name=words.MODEL_NAME,
+                serial_number=words.SERIAL_NUMBER,
+            ),
+        )
+    )
+
+
+def _image_group(
+    image: Dataset, film: Film, scores: Scores, provenance: Provenance
+) -> MeasurementsAndQualitativeEvaluations:
+    computed = {name: value for name, value in scores.items() if _is_number(value)}
+    group = MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(
+            uid=edit_uid(provenance, "tracking-edit"), identifier="edit"
+        ),
+        finding_type=words.EDITED_REGION,
+        algorithm_id=AlgorithmIdentification(
+            name=words.MODEL_NAME, version=provenance.tool_version[:64] or "unknown"
+        ),
+        source_images=[
+            SourceImageForMeasurementGroup(str(item.SOPClassUID), str(item.SOPInstanceUID))
+            for item in (image, film.header)
+        ],
+        measurements=[
+            Measurement(name=words.score_code(name), value=float(value or 0), unit=words.NO_UNITS)
+            for name, value in computed.items()
+        ],
+    )
+    texts = [(words.PARAMETER, f"{name}: {value}") for name, value in as_rows(provenance)]
+    texts += [(words.SCORE_MISSING, name) for name in scores if name not in computed]
+    texts += [(words.PROVENANCE_JSON, provenance.to_json())]
+    for code, text in texts:
+        group[0].ContentSequence.append(
+            TextContentItem(
+                name=code, value=text, relationship_type=RelationshipTypeValues.CONTAINS
+            )
+        )
+    return group
+
+
+def _mask_groups(
+    film: Film, image: Dataset, segmentation: Dataset, provenance: Provenance
+) -> list[PlanarROIMeasurementsAndQualitativeEvaluations]:
+    counts = np.asarray(pixel_array(segmentation)).reshape((-1, *film.shape)).sum(axis=(1, 2))
+    source = SourceImageForSegmentation(str(image.SOPClassUID), str(image.SOPInstanceUID))
+    groups = []
+    for item, count in zip(segmentation.SegmentSequence, counts, strict=True):
+        number = int(item.SegmentNumber)
+        areas = [Measurement(name=words.AREA, value=int(count), unit=words.PIXELS)]
+        if film.spacing_mm is not None:
+            square_mm = float(count) * film.spacing_mm[0] * film.spacing_mm[1]
+            areas.append(Measurement(name=words.AREA, value=square_mm, unit=words.SQUARE_MM))
+        groups.append(
+            PlanarROIMeasurementsAndQualitativeEvaluations(
+                tracking_identifier=TrackingIdentifier(
+                    uid=edit_uid(provenance, f"tracking-{number}"), identifier=f"mask {number}"
+                ),
+                referenced_segment=ReferencedSegmentationFrame(
+                    sop_class_uid=str(segmentation.SOPClassUID),
+                    sop_instance_uid=str(segmentation.SOPInstanceUID),
+                    frame_number=number,
+                    segment_number=number,
+                    source_image=source,
+                ),
+                finding_type=item.SegmentedPropertyTypeCodeSequence[0],
+                measurements=areas,
+            )
+        )
+    return groups
+
+
+def _is_number(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
+
+
+def reference_to_report(provenance: Provenance, study: StudyContext) -> Reference:
+    """Refer to the report of an edit, before or after it is built."""
+    return Reference(
+        sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34",
+        sop_instance_uid=str(edit_uid(provenance, "sr")),
+        series_instance_uid=str(edit_uid(provenance, "sr-series")),
+        study_instance_uid=study.study_instance_uid,
+    )

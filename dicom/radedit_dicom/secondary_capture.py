@@ -1,0 +1,248 @@
+"""The edited film as a Secondary Capture image (PS3.3 A.8.1).
+
+A Secondary Capture keeps the film's polarity, bit depth and look-up tables, and cannot be
+mistaken for an acquisition. highdicom builds it; what it cannot express (bits stored, sign,
+conversion type, display) is set afterwards in `_describe`, and nowhere else.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from highdicom.sc import SCImage
+from numpy.typing import NDArray
+from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+
+from radedit_dicom import vocabulary as words
+from radedit_dicom.errors import ConformanceError, ProvenanceError
+from radedit_dicom.film import Film, Stored
+from radedit_dicom.lut import lut_entries
+from radedit_dicom.marks import (
+    Reference,
+    code_item,
+    instance_item,
+    local_time,
+    mark,
+    refer,
+    series_number,
+)
+from radedit_dicom.pixels import presentation_table
+from radedit_dicom.provenance import Provenance, edit_uid, pixel_sha256
+from radedit_dicom.study import StudyContext
+
+#: Copied as they are when the source has them.
+_COPIED = (
+    "BurnedInAnnotation",
+    "ViewPosition",
+    "EstimatedRadiographicMagnificationFactor",
+    "RescaleSlope",
+    "RescaleIntercept",
+    "RescaleType",
+    "WindowCenter",
+    "WindowWidth",
+    "VOILUTFunction",
+    "PixelPaddingValue",
+    "PixelPaddingRangeLimit",
+    "LossyImageCompression",
+    "LossyImageCompressionRatio",
+    "LossyImageCompressionMethod",
+)
+_LOSSY_SYNTAXES = frozenset(
+    {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81"}
+)
+
+
+def build_secondary_capture(
+    film: Film,
+    edited: Stored,
+    provenance: Provenance,
+    *,
+    study: StudyContext,
+    segmentation: Reference | None = None,
+) -> Dataset:
+    """Build the edited image.
+
+    Parameters
+    ----------
+    film : Film
+        The source.
+    edited : uint16 or int32 [rows, columns]
+        New stored values, in type, shape and range as ``film.stored``.
+    provenance : Provenance
+        Its `result_pixel_sha256` is that of `edited`.
+    study : StudyContext
+        Where the object goes.
+    segmentation : Reference, optional
+        The SEG that will hold the masks of this edit.
+
+    Returns
+    -------
+    pydicom.Dataset
+        With ``file_meta``, Explicit VR Little Endian; UIDs follow from the edit.
+
+    Raises
+    ------
+    ConformanceError
+        `edited` does not fit the film.
+    ProvenanceError
+        The record is of other pixels or of another source.
+    """
+    _check(film, edited, provenance)
+    image = SCImage(
+        pixel_array=_samples(film, edited),
+        photometric_interpretation=film.photometric,
+        bits_allocated=int(film.header.BitsAllocated),
+        coordinate_system="PATIENT",
+        study_instance_uid=study.study_instance_uid,
+        series_instance_uid=edit_uid(provenance, "sc-series"),
+        series_number=series_number(provenance),
+        sop_instance_uid=edit_uid(provenance, "sc"),
+        instance_number=1,
+        manufacturer=words.MANUFACTURER,
+        patient_orientation=("L", "F"),
+        transfer_syntax_uid=ExplicitVRLittleEndian,
+    )
+    mark(image, provenance, study, "")
+    _describe(image, film, provenance, study)
+    _display(image, film)
+    _refer(image, film, segmentation)
+    return image
+
+
+def reference_to_capture(provenance: Provenance, study: StudyContext) -> Reference:
+    """Refer to the Secondary Capture of an edit, before or after it is built."""
+    return Reference(
+        sop_class_uid=str(SecondaryCaptureImageStorage),
+        sop_instance_uid=str(edit_uid(provenance, "sc")),
+        series_instance_uid=str(edit_uid(provenance, "sc-series")),
+        study_instance_uid=study.study_instance_uid,
+    )
+
+
+def _check(film: Film, edited: Stored, provenance: Provenance) -> None:
+    low, high = film.stored_range
+    if edited.shape != film.shape or edited.dtype != film.stored.dtype:
+        raise ConformanceError(
+            f"The edited pixels are {edited.dtype} {edited.shape}, but the film is "
+            f"{film.stored.dtype} {film.shape}; edit the film at its own size and depth."
+        )
+    if int(edited.min()) < low or int(edited.max()) > high:
+        raise ConformanceError(
+            f"The edited pixels reach {int(edited.min())} to {int(edited.max())}, but the film's "
+            f"{film.bits_stored} bits hold {low} to {high}; clip them before writing."
+        )
+    if provenance.source_sop_instance_uid != film.sop_instance_uid:
+        raise ProvenanceError(
+            "The provenance names another source image than the film; record the film's own UID."
+        )
+    if provenance.source_pixel_sha256 != pixel_sha256(film.stored):
+        raise ProvenanceError(
+            "The provenance's source hash is not that of the film; hash the film that was edited."
+        )
+    if provenance.result_pixel_sha256 != pixel_sha256(edited):
+        raise ProvenanceError(
+            "The provenance's result hash is not that of the edited pixels; hash what is written."
+        )
+
+
+def _samples(film: Film, edited: Stored) -> NDArray[Any]:
+    """Give the unsigned samples highdicom takes; a sign goes as two's complement."""
+    bits = int(film.header.BitsAllocated)
+    if film.signed:
+        return edited.astype(f"int{bits}").view(f"uint{bits}")
+    return edited.astype(f"uint{bits}")
+
+
+def _describe(image: Dataset, film: Film, provenance: Provenance, study: StudyContext) -> None:
+    header = film.header
+    image.Modality = str(header.Modality)
+    image.ConversionType = "SYN"
+    image.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
+    image.QualityControlImage = "YES"
+    image.ImageComments = words.WARNING
+    created = local_time(provenance, study)
+    image.DateOfSecondaryCapture = created.strftime("%Y%m%d")
+    image.TimeOfSecondaryCapture = created.strftime("%H%M%S.%f")
+    image.BitsStored = film.bits_stored
+    image.HighBit = film.bits_stored - 1
+    image.PixelRepresentation = int(film.signed)
+    image.DerivationDescription = (
+        f"Region edited by {provenance.tool} {provenance.tool_version}, method "
+        f"{provenance.method}, model {provenance.model}; synthetic, for testing only"
+    )[:1024]
+    image.DerivationCodeSequence = [
+        code_item(words.PIXEL_BY_PIXEL_MASK),
+        code_item(words.GENERATIVE_EDIT),
+    ]
+    image.PatientOrientation = header.get("PatientOrientation") or None
+    # The gate has found a chest, perhaps in a text that is not copied.
+    image.BodyPartExamined = str(header.get("BodyPartExamined") or "CHEST")
+    if header.get("Laterality"):
+        image.Laterality = str(header.Laterality)
+    for name in _COPIED:
+        if header.get(name) not in (None, ""):
+            image[name] = header[name]
+    if film.transfer_syntax in _LOSSY_SYNTAXES:
+        image.LossyImageCompression = "01"
+    _copy_spacing(image, header)
+
+
+def _copy_spacing(image: Dataset, header: Dataset) -> None:
+    for name in ("PixelSpacing", "ImagerPixelSpacing"):
+        value = header.get(name)
+        if value is not None and not isinstance(value, str) and all(v > 0 for v in value):
+            image[name] = header[name]
+    if "PixelSpacing" in image and header.get("PixelSpacingCalibrationType"):
+        image.PixelSpacingCalibrationType = str(header.PixelSpacingCalibrationType)
+        description = str(header.get("PixelSpacingCalibrationDescription") or "")
+        if description:
+            image.PixelSpacingCalibrationDescription = description
+
+
+def _display(image: Dataset, film: Film) -> None:
+    """Write the look-up tables so that viewers show source and edit alike."""
+    modality = film.header.get("ModalityLUTSequence")
+    if modality:
+        image.ModalityLUTSequence = [_wide_lut(modality[0], film, rescale=False)]
+    voi = film.header.get("VOILUTSequence")
+    if voi:
+        image.VOILUTSequence = [_wide_lut(item, film, rescale=True) for item in voi]
+    window = presentation_table(film).window
+    if window is not None:
+        for name in ("WindowCenter", "WindowWidth", "VOILUTFunction"):
+            if name in image:
+                del image[name]
+        image.WindowCenter, image.WindowWidth = (f"{value:.10g}" for value in window)
+
+
+def _wide_lut(source: Dataset, film: Film, *, rescale: bool) -> Dataset:
+    """Copy a LUT with 16-bit entries, the only wide ones an SC may have (PS3.3 C.11.2.1.1).
+
+    VOI entries are scaled, since their meaning is relative to the largest; modality entries
+    keep their value.
+    """
+    entries, first, bits = lut_entries(source)
+    factor = 65535.0 / ((1 << bits) - 1) if rescale else 1.0
+    item = Dataset()
+    item.add_new(0x00283002, "SS" if first < 0 else "US", [len(entries) % 65536, first, 16])
+    item.LUTData = np.rint(entries * factor).astype("<u2").tobytes()
+    item["LUTData"].VR = "OW"
+    if "ModalityLUTType" in source:
+        item.ModalityLUTType = str(source.ModalityLUTType)
+    return item
+
+
+def _refer(image: Dataset, film: Film, segmentation: Reference | None) -> None:
+    source = Reference.to(film.header)
+    entries = [(source, words.SOURCE_IMAGE)]
+    if segmentation is not None:
+        entries.append((segmentation, words.MASK_IMAGE))
+    image.SourceImageSequence = []
+    for reference, purpose in entries:
+        item = instance_item(reference)
+        item.PurposeOfReferenceCodeSequence = [code_item(purpose)]
+        item.SpatialLocationsPreserved = "YES"
+        image.SourceImageSequence.append(item)
+    refer(image, [reference for reference, _ in entries])

@@ -1,0 +1,142 @@
+"""Where the objects of an edit go: a study of their own, or the source's study."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from pydicom.dataset import Dataset
+
+from radedit_dicom.film import Film
+from radedit_dicom.provenance import Provenance, edit_uid
+
+QA_NAME = "RADEDIT^QA"
+
+#: Patient and study attributes that objects in the source's own study must repeat
+#: (PS3.3 C.7.1.1, C.7.2.1, C.7.2.2), and no others.
+_IDENTITY = (
+    "PatientName",
+    "PatientID",
+    "IssuerOfPatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyInstanceUID",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+    "StudyDescription",
+    "PatientAge",
+    "PatientSize",
+    "PatientWeight",
+    "TimezoneOffsetFromUTC",
+)
+#: Type 2 of the same modules: present in every object, if need be empty.
+_ALWAYS = (
+    "PatientName",
+    "PatientID",
+    "PatientBirthDate",
+    "PatientSex",
+    "StudyDate",
+    "StudyTime",
+    "StudyID",
+    "AccessionNumber",
+    "ReferringPhysicianName",
+)
+
+
+@dataclass(frozen=True)
+class StudyContext:
+    """Patient and study attributes of the objects of one edit.
+
+    Attributes
+    ----------
+    attributes : mapping of str to value
+        Keyword to value; attributes of `_ALWAYS` that are missing are written empty.
+    is_source_study : bool
+        True: the objects join the source's study and patient.
+    """
+
+    attributes: Mapping[str, Any]
+    is_source_study: bool
+
+    @property
+    def study_instance_uid(self) -> str:
+        """Study Instance UID of the objects."""
+        return str(self.attributes["StudyInstanceUID"])
+
+    @classmethod
+    def qa(cls, film: Film, provenance: Provenance, *, pseudonym_key: bytes = b"") -> StudyContext:
+        """Make a new study, one per edit, of a QA patient.
+
+        Parameters
+        ----------
+        film : Film
+            The source.
+        provenance : Provenance
+            Of the edit.
+        pseudonym_key : bytes
+            A secret of the site. With it, all films of a patient share one QA patient, and
+            nobody without the key can tell which; without it, only the films of one study
+            do, since a bare hash of a patient number is found by trying all numbers.
+
+        Returns
+        -------
+        StudyContext
+        """
+        if pseudonym_key:
+            known = (film.header.get("IssuerOfPatientID", ""), film.header.get("PatientID", ""))
+            text = "\x00".join(str(value) for value in known)
+            digest = hmac.new(pseudonym_key, text.encode("utf-8"), hashlib.sha256).hexdigest()
+        else:
+            study_uid = str(film.header.StudyInstanceUID)
+            digest = hashlib.sha256(f"radedit-qa {study_uid}".encode()).hexdigest()
+        created = provenance.created_at
+        attributes = {
+            "PatientName": QA_NAME,
+            "PatientID": f"QA-{digest[:24].upper()}",
+            "StudyInstanceUID": str(edit_uid(provenance, "study")),
+            "StudyDate": created.strftime("%Y%m%d"),
+            "StudyTime": created.strftime("%H%M%S.%f"),
+            "StudyID": "RADEDIT-QA",
+            "StudyDescription": "RadEdit QA: edited radiograph",
+            "TimezoneOffsetFromUTC": created.strftime("%z")[:5],
+        }
+        return cls(MappingProxyType(attributes), is_source_study=False)
+
+    @classmethod
+    def same(cls, film: Film) -> StudyContext:
+        """Join the study and patient of the source.
+
+        Parameters
+        ----------
+        film : Film
+            The source.
+
+        Returns
+        -------
+        StudyContext
+        """
+        found = {name: film.header[name].value for name in _IDENTITY if name in film.header}
+        return cls(MappingProxyType(found), is_source_study=True)
+
+    def apply(self, dataset: Dataset) -> None:
+        """Write the patient and study attributes into an object, over any it has.
+
+        Parameters
+        ----------
+        dataset : pydicom.Dataset
+            Changed in place.
+        """
+        for name in _IDENTITY:
+            if name in dataset:
+                delattr(dataset, name)
+        for name in _ALWAYS:
+            setattr(dataset, name, None)
+        for name, value in self.attributes.items():
+            setattr(dataset, name, str(value) if name.endswith("Name") else value)
