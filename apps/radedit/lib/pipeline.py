@@ -7,12 +7,12 @@ dataclasses. Reading a film comes before, writing objects after (`deliver`).
 from __future__ import annotations
 
 import hashlib
+import json
 import platform
 import threading
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any
@@ -20,8 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from radedit_dicom.pixels import Film, apply_display_delta, to_display
-from radedit_dicom.provenance import Provenance, pixel_sha256
 
 from radedit.lib import masks
 from radedit.lib.composite import native_change, support_weight
@@ -35,6 +33,9 @@ from radedit.lib.parameters import validate_parameters
 from radedit.lib.score.fidelity import Fidelity, fidelity
 from radedit.lib.settings import Settings, load_settings
 from radedit.lib.sources import FilmSources
+from radedit_dicom.film import Film
+from radedit_dicom.pixels import apply_display_delta, to_display
+from radedit_dicom.provenance import Provenance, pixel_sha256
 
 Mask = NDArray[np.bool_]
 Progress = Callable[[int, int], None]
@@ -163,9 +164,11 @@ class Editor:
         first = self.parameters(cases[0].request)
         backbone = self.backbone(cases[0].request.model)
         clock.lap("load_model")
-        prepared = [self._prepare(case, backbone) for case in cases]
+        prepared = [self.prepare(case) for case in cases]
         clock.lap("masks")
-        schedule = make_schedule(backbone.alphas_cumprod.tolist(), first.steps, first.skip)
+        schedule = make_schedule(
+            backbone.alphas_cumprod, first.steps, first.skip, backbone.final_alpha_bar
+        )
         x0 = torch.cat([backbone.encode(_tensor(p.image)) for p in prepared])
         clock.lap("encode")
         delta = self._delta(prepared, backbone, schedule, x0, progress)
@@ -187,8 +190,16 @@ class Editor:
         p = self.parameters(case.request)
         return self.settings.model(case.request.model).name, p.steps, p.skip, p.guidance
 
-    def _prepare(self, case: Case, backbone: Backbone) -> _Prepared:
+    def prepare(self, case: Case) -> Prepared:
+        """Check a case and draw its masks; the diffusion has not begun.
+
+        Raises
+        ------
+        RadEditError, DicomError
+            As `edit_batch`.
+        """
         film, request = case.film, case.request
+        backbone = self.backbone(request.model)
         parameters = self.parameters(request)
         backbone.check_prompt(request.prompt)
         if request.invert_prompt:
@@ -203,7 +214,7 @@ class Editor:
         low, high = stretch_range(display, ~film.padding)
         stretched = np.clip((display - low) / (high - low), 0, 1)
         grid = SquareGrid(*film.shape, backbone.image_size)
-        return _Prepared(
+        return Prepared(
             case=case,
             parameters=parameters,
             edit=edit,
@@ -216,7 +227,7 @@ class Editor:
 
     def _delta(
         self,
-        prepared: Sequence[_Prepared],
+        prepared: Sequence[Prepared],
         backbone: Backbone,
         schedule: Schedule,
         x0: torch.Tensor,
@@ -269,7 +280,7 @@ class Editor:
         return delta
 
     def _finish(
-        self, p: _Prepared, pair: torch.Tensor, backbone: Backbone, batch: int
+        self, p: Prepared, pair: torch.Tensor, backbone: Backbone, batch: int
     ) -> dict[str, Any]:
         film = p.case.film
         edited, unedited = pair.float().cpu().numpy()[:, 0]
@@ -292,7 +303,17 @@ class Editor:
 
 
 @dataclass(frozen=True, eq=False)
-class _Prepared:
+class Prepared:
+    """A case that was checked: its masks, its parameters and its picture for the model.
+
+    Attributes
+    ----------
+    edit_id : 32 hex digits, the same for the same film, masks, model and request
+    image : float32 [S, S], -1 to 1
+    contrast : display intensity between the model's black and white
+    """
+
+    edit_id: str
     case: Case
     parameters: Parameters
     edit: Mask
@@ -320,6 +341,22 @@ def _evaluated(expression: str | None, frame: masks.Frame, sources: masks.Source
     return masks.evaluate(masks.parse(expression), frame, sources)
 
 
+def _edit_id(
+    case: Case, parameters: Parameters, model_sha256: str, drawn: tuple[Mask, Mask]
+) -> str:
+    request = case.request
+    parts = [
+        case.film.sop_instance_uid,
+        pixel_sha256(case.film.stored),
+        model_sha256,
+        *(pixel_sha256(mask) for mask in drawn),
+        request.prompt,
+        request.invert_prompt,
+        asdict(parameters),
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
 def _tensor(image: NDArray[np.float32]) -> torch.Tensor:
     return torch.from_numpy(image)[None, None]
 
@@ -332,10 +369,10 @@ def _with_pixels(film: Film, stored: NDArray[Any]) -> Film:
     return replace(film, stored=stored)
 
 
-def _provenance(p: _Prepared, stored: NDArray[Any], backbone: Backbone, batch: int) -> Provenance:
+def _provenance(p: Prepared, stored: NDArray[Any], backbone: Backbone, batch: int) -> Provenance:
     request, parameters = p.case.request, p.parameters
     return Provenance(
-        edit_id=uuid.uuid4().hex,
+        edit_id=p.edit_id,
         tool=TOOL,
         tool_version=version(TOOL),
         method=parameters.method,

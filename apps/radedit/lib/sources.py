@@ -8,12 +8,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from radedit_dicom.errors import DicomError
-from radedit_dicom.pixels import Film, to_display
-from radedit_dicom.segmentation import read_segmentation
 
 from radedit.lib.errors import MaskError, NotFoundError
 from radedit.lib.lungs import segment_lungs
+from radedit_dicom.errors import DicomError
+from radedit_dicom.film import Film
+from radedit_dicom.parsing import parse
+from radedit_dicom.pixels import to_display
+from radedit_dicom.segmentation import read_segmentation
 
 Mask = NDArray[np.bool_]
 Task = Callable[[Film], Mapping[str, Mask]]
@@ -127,7 +129,7 @@ def _pixels(path: Path) -> NDArray[np.generic]:
 
 def _from_segmentation(path: Path, label: str, film: Film) -> Mask:
     try:
-        segments = read_segmentation(path, film)
+        segments = read_segmentation(parse(path, pixels=True), film)
     except DicomError as error:
         raise MaskError(str(error)) from error
     if not label and len(segments) == 1:

@@ -1,0 +1,183 @@
+"""Rebuild an edit from what its objects record, and compare the pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radedit.lib.errors import ReplayError
+from radedit.lib.pipeline import Editor, EditRequest, Progress, this_platform
+from radedit_dicom.archive import Query
+from radedit_dicom.errors import DicomError
+from radedit_dicom.film import Film, read_film
+from radedit_dicom.folder import FolderArchive
+from radedit_dicom.parsing import parse
+from radedit_dicom.provenance import Provenance, pixel_sha256, read_private
+from radedit_dicom.segmentation import read_segmentation
+from radedit_dicom.vocabulary import EDIT_LABEL, KEEP_LABEL
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What a replay found.
+
+    Attributes
+    ----------
+    identical : the rebuilt stored values are the ones in the file, and both are the ones the
+        record names
+    differing_pixels : how many stored values differ from the file's
+    first_difference : row, column, value in the file, value rebuilt; None when none differs
+    largest_difference : in stored values
+    other_platform : what differs from where the edit was made; the same bytes are promised
+        only where this is empty
+    """
+
+    edit_id: str
+    identical: bool
+    recorded_sha256: str
+    file_sha256: str
+    rebuilt_sha256: str
+    differing_pixels: int
+    first_difference: tuple[int, int, int, int] | None
+    largest_difference: int
+    other_platform: Mapping[str, str]
+
+    def sentence(self) -> str:
+        """The verdict in words."""
+        if self.identical:
+            return f"identical: the rebuilt pixels hash to {self.rebuilt_sha256}, as recorded."
+        parts = []
+        if self.file_sha256 != self.recorded_sha256:
+            parts.append("the file's pixels are not the ones its record names")
+        if self.first_difference is not None:
+            row, col, found, rebuilt = self.first_difference
+            parts.append(
+                f"{self.differing_pixels} pixels differ, first at row {row}, column {col} "
+                f"({found} in the file, {rebuilt} rebuilt), by at most {self.largest_difference}"
+            )
+        if self.other_platform:
+            changed = ", ".join(f"{k}: {v}" for k, v in self.other_platform.items())
+            parts.append(f"this is another platform ({changed}), where bytes may differ")
+        return "not identical: " + "; ".join(parts or ["the record was changed"]) + "."
+
+
+def replay(edited: Path, source: Path, editor: Editor, progress: Progress | None = None) -> Replay:
+    """Run a recorded edit again and compare.
+
+    Parameters
+    ----------
+    edited : the Secondary Capture; its SEG lies in the same folder or below
+    source : the film that it was made from
+
+    Raises
+    ------
+    ReplayError
+        The source is another film, or the masks of the edit are not to be had.
+    DicomError
+        A file cannot be read.
+    """
+    film = read_film(source)
+    result = read_film(edited, allow_synthetic=True)
+    record = read_private(result.header)
+    _check_source(film, record)
+    masks = _masks(edited.parent, film, record)
+    request = EditRequest(
+        prompt=record.prompt,
+        edit_mask=f"uploaded:{EDIT_LABEL.split()[0]}",
+        keep_mask=f"uploaded:{KEEP_LABEL.split()[0]}" if "keep" in masks else None,
+        invert_prompt=record.invert_prompt,
+        model=record.model,
+        parameters={
+            "method": record.method,
+            "steps": record.steps,
+            "skip": record.skip,
+            "guidance": record.guidance,
+            "seed": record.seed,
+            "support": record.support,
+            **{name: int(text) for name, text in record.extra.items()},
+        },
+    )
+    model_sha256 = editor.backbone(record.model).sha256
+    if model_sha256 != record.model_sha256:
+        raise ReplayError(
+            f"the model '{record.model}' has other weights here ({model_sha256[:12]}) than the "
+            f"edit was made with ({record.model_sha256[:12]}); install those and try again."
+        )
+    rebuilt = editor.edit(film, request, _Recorded(masks), progress)
+    return _compare(record, result.stored, rebuilt.stored)
+
+
+class _Recorded:
+    """The masks of the edit, read from its SEG."""
+
+    def __init__(self, masks: Mapping[str, Mask]) -> None:
+        self._masks = masks
+
+    def mask(self, kind: str, name: str) -> Mask:
+        return self._masks[name]
+
+
+def _check_source(film: Film, record: Provenance) -> None:
+    if film.sop_instance_uid != record.source_sop_instance_uid:
+        raise ReplayError(
+            f"the edit was made from the instance {record.source_sop_instance_uid}, and the "
+            f"source given is {film.sop_instance_uid}; give the film it was made from."
+        )
+    if pixel_sha256(film.stored) != record.source_pixel_sha256:
+        raise ReplayError(
+            "the source has the right UID but other pixels than the edit was made from; "
+            "give the unchanged film."
+        )
+
+
+def _masks(folder: Path, film: Film, record: Provenance) -> dict[str, Mask]:
+    """The edit's masks out of the SEG that its record names, checked by hash."""
+    archive = FolderArchive(folder)
+    found = archive.find(Query(sop_instance_uid=record.seg_sop_instance_uid))
+    if not found:
+        raise ReplayError(
+            f"the masks of this edit are in the SEG {record.seg_sop_instance_uid}, which is not "
+            "in the edited image's folder; put it there."
+        )
+    try:
+        segments = read_segmentation(parse(archive.path_of(found[0]), pixels=True), film)
+    except DicomError as error:
+        raise ReplayError(str(error)) from error
+    masks = {"edit": segments.get(EDIT_LABEL), "keep": segments.get(KEEP_LABEL)}
+    wanted = {"edit": record.edit_mask_sha256, "keep": record.keep_mask_sha256}
+    for name, mask in masks.items():
+        if (pixel_sha256(mask) if mask is not None else None) != wanted[name]:
+            raise ReplayError(f"the {name} mask in the SEG is not the one the edit was made with.")
+    return {name: mask for name, mask in masks.items() if mask is not None}
+
+
+def _compare(record: Provenance, found: NDArray[Any], rebuilt: NDArray[Any]) -> Replay:
+    differs = np.argwhere(found != rebuilt)
+    first = None
+    if len(differs):
+        row, col = (int(i) for i in differs[0])
+        first = (row, col, int(found[row, col]), int(rebuilt[row, col]))
+    hashes = (record.result_pixel_sha256, pixel_sha256(found), pixel_sha256(rebuilt))
+    here = this_platform()
+    return Replay(
+        edit_id=record.edit_id,
+        identical=len(set(hashes)) == 1,
+        recorded_sha256=hashes[0],
+        file_sha256=hashes[1],
+        rebuilt_sha256=hashes[2],
+        differing_pixels=len(differs),
+        first_difference=first,
+        largest_difference=int(np.abs(found.astype(np.int64) - rebuilt.astype(np.int64)).max()),
+        other_platform={
+            name: f"{made} there, {here.get(name, '')} here"
+            for name, made in record.platform.items()
+            if here.get(name) != made
+        },
+    )
