@@ -1,0 +1,316 @@
+"""RadEdit (arXiv 2312.12865, Algorithm 3) in delta form.
+
+Algorithm 3 follows two trajectories that share their noise: x̂_t of the original image and
+x_t of the edited one. Subtracting the first from the second leaves delta_t = x_t - x̂_t,
+and with it z_t and the division by sigma_t (0/0 at the last step) disappear:
+
+    x̂_t        = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps̃_t
+    e_inv      = f(x̂_t, t, c_inv)
+    e_u, e_c   = f(x̂_t + delta_t, t, null), f(x̂_t + delta_t, t, c)
+    e_edit     = e_u + m_edit w (e_c - e_u)
+    delta_prev = (1 - m_keep) (a_t delta_t + b_t (e_edit - e_inv)),   delta_T = 0
+
+What must be equal is equal bit for bit: two of the three predictions that have the same
+input are one network call, not two that might round differently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from radedit.lib.edit.guidance import masked_guidance, release
+from radedit.lib.edit.inversion import q_sample
+from radedit.lib.edit.schedule import Schedule, Step
+from radedit.lib.errors import MaskError, RadEditError
+
+Denoise = Callable[[Tensor, int, Tensor], Tensor]
+"""eps = denoise(x_t [R, C, h, w], t, context [R, L, D]); rows are independent."""
+
+
+class EditCancelledError(RadEditError):
+    """The caller's `cancelled` hook asked the edit to stop."""
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """Encoded prompts, one row per case.
+
+    Attributes
+    ----------
+    cond : float [N or 1, L, D]
+        The editing prompt, c.
+    uncond : float [N or 1, L, D]
+        The empty prompt.
+    inversion : float [N or 1, L, D]
+        The inversion prompt, c_inv; usually the same tensor as `uncond`.
+    """
+
+    cond: Tensor
+    uncond: Tensor
+    inversion: Tensor
+
+    def __post_init__(self) -> None:
+        """Check that the prompts were encoded alike."""
+        shapes = {tuple(c.shape[1:]) for c in (self.cond, self.uncond, self.inversion)}
+        if len(shapes) != 1 or self.cond.ndim != 3:
+            raise ValueError(f"The prompts must all be [N, L, D] of one L and D, got {shapes}.")
+
+
+@dataclass(frozen=True)
+class EditMasks:
+    """Masks on the latent grid, one per case.
+
+    Attributes
+    ----------
+    edit : bool or float [N, 1, h, w]
+        0..1, 1 = the prompt acts here (m_edit, the paper's exclusion mask).
+    keep : bool or float [N, 1, h, w], optional
+        0..1, 1 = must stay (m_keep, the inclusion mask). Not given = nothing is kept.
+
+    Raises
+    ------
+    MaskError
+        Shapes differ, or a value lies outside 0..1.
+    """
+
+    edit: Tensor
+    keep: Tensor | None = None
+
+    def __post_init__(self) -> None:
+        """Check shapes and ranges."""
+        for name, mask in (("edit", self.edit), ("keep", self.keep)):
+            if mask is None:
+                continue
+            if mask.ndim != 4 or mask.shape[1] != 1:
+                raise MaskError(f"The {name} mask is {tuple(mask.shape)}; expected [N, 1, h, w].")
+            if mask.shape != self.edit.shape:
+                raise MaskError(
+                    f"The keep mask is {tuple(mask.shape)} and the edit mask "
+                    f"{tuple(self.edit.shape)}; they must have one shape."
+                )
+            values = mask.float()
+            if not bool(((values >= 0) & (values <= 1)).all()):
+                raise MaskError(f"The {name} mask holds values outside 0 to 1.")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to edit.
+
+    Attributes
+    ----------
+    schedule : Schedule
+        Steps to run.
+    noise : float [S, N, C, h, w]
+        eps̃ of every step and case, S = len(schedule); see `draw_noise_batch`.
+    guidance : float
+        w of classifier-free guidance inside the edit mask.
+    e_inv : float [S, N, C, h, w], optional
+        Predicted noise of an earlier inversion of the same images with the same schedule,
+        noise and inversion prompt. It saves one evaluation in three.
+    """
+
+    schedule: Schedule
+    noise: Tensor
+    guidance: float = 7.5
+    e_inv: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the caller wants to hear about.
+
+    Attributes
+    ----------
+    progress : callable(done, total), optional
+        Called after every step.
+    cancelled : callable() -> bool, optional
+        Asked before every step; True ends the edit with `EditCancelledError`.
+    inverted : callable(index, e_inv), optional
+        Given e_inv [N, C, h, w] of every step, to be kept for the next edit.
+    """
+
+    progress: Callable[[int, int], None] | None = None
+    cancelled: Callable[[], bool] | None = None
+    inverted: Callable[[int, Tensor], None] | None = None
+
+
+class _Predictions(NamedTuple):
+    inv: Tensor
+    uncond: Tensor
+    cond: Tensor
+
+
+@dataclass(frozen=True)
+class _Network:
+    """The denoiser with its prompts, asked once per step for everything it needs.
+
+    `ids[k][n]` numbers the prompt of slot k (0 = inversion, 1 = uncond, 2 = cond) for case
+    n, so that equal prompts have equal numbers.
+    """
+
+    denoise: Denoise
+    contexts: Tensor  # [3N, L, D]: inversion, uncond, cond
+    ids: tuple[tuple[int, ...], ...]
+    dtype: torch.dtype
+
+    def __call__(self, t: int, x_hat: Tensor, delta: Tensor, e_inv: Tensor | None) -> _Predictions:
+        n = len(x_hat)
+        moved = delta.flatten(1).any(dim=1).tolist()
+        pool = [] if e_inv is None else [e_inv]
+        position: dict[tuple[int, bool, int], int] = {}
+        if e_inv is not None:
+            position = {(i, False, self.ids[0][i]): i for i in range(n)}
+        offset = len(position)
+        wanted = [
+            (i, bool(slot and moved[i]), self.ids[slot][i]) for slot in range(3) for i in range(n)
+        ]
+        rows: list[int] = []
+        for row, key in enumerate(wanted):
+            if key not in position:
+                position[key] = offset + len(rows)
+                rows.append(row)
+        if rows:
+            x_t = x_hat + delta
+            x = torch.cat([x_hat, x_t, x_t])[rows].to(self.dtype)
+            pool.append(self.denoise(x, t, self.contexts[rows]).to(x_hat.dtype))
+        eps = torch.cat(pool)[[position[key] for key in wanted]]
+        return _Predictions(eps[:n], eps[n : 2 * n], eps[2 * n :])
+
+
+def _network(denoise: Denoise, x0: Tensor, conditioning: Conditioning) -> _Network:
+    n = len(x0)
+    parts = [
+        c.to(x0.device).expand(n, -1, -1)
+        for c in (conditioning.inversion, conditioning.uncond, conditioning.cond)
+    ]
+
+    def same(j: int, k: int) -> list[bool]:
+        return [bool(torch.equal(parts[j][i], parts[k][i])) for i in range(n)]
+
+    cond = tuple(1 if equal else 2 for equal in same(2, 1))
+    inversion = tuple(
+        1 if as_uncond else (2 if as_cond else 0)
+        for as_uncond, as_cond in zip(same(0, 1), same(0, 2), strict=True)
+    )
+    return _Network(denoise, torch.cat(parts), (inversion, (1,) * n, cond), x0.dtype)
+
+
+def _check(x0: Tensor, masks: EditMasks, plan: Plan) -> None:
+    n, _, height, width = x0.shape
+    if masks.edit.shape != (n, 1, height, width):
+        raise MaskError(
+            f"The masks are {tuple(masks.edit.shape)}; expected {(n, 1, height, width)} "
+            "to fit the latents."
+        )
+    expected = (len(plan.schedule), *x0.shape)
+    for name, value in (("noise", plan.noise), ("e_inv", plan.e_inv)):
+        if value is not None and tuple(value.shape) != expected:
+            raise ValueError(f"{name} is {tuple(value.shape)}; expected {expected}.")
+
+
+def delta_step(delta: Tensor, eps_change: Tensor, m_keep: Tensor, step: Step) -> Tensor:
+    """Take one step of the edit's difference.
+
+    Parameters
+    ----------
+    delta : float [N, C, h, w]
+        x_t - x̂_t.
+    eps_change : float [N, C, h, w]
+        e_edit - e_inv.
+    m_keep : float [N, 1, h, w]
+        1 = must stay.
+    step : Step
+        Its a and b are used.
+
+    Returns
+    -------
+    float [N, C, h, w]
+        x_prev - x̂_prev = (1 - m_keep) (a_t delta + b_t eps_change).
+    """
+    return release(step.a * delta + step.b * eps_change, m_keep)
+
+
+@torch.no_grad()
+def radedit(
+    denoise: Denoise,
+    x0: Tensor,
+    conditioning: Conditioning,
+    masks: EditMasks,
+    plan: Plan,
+    hooks: Hooks | None = None,
+) -> Tensor:
+    """Edit latents by text and two masks; `x0 + result` is the edited latent.
+
+    Every step is one call of `denoise`, of up to 3N rows: inversion, unconditional and
+    conditional. It is 2N with `plan.e_inv`, and smaller where inputs coincide (the first
+    step with an empty inversion prompt).
+
+    Parameters
+    ----------
+    denoise : Denoise
+        The network; its rows must not depend on each other.
+    x0 : float [N, C, h, w]
+        Clean latents. The network is fed in this dtype; the difference is accumulated in
+        float32 or better.
+    conditioning : Conditioning
+        Encoded prompts.
+    masks : EditMasks
+        On the latent grid. Where both are 1, keep wins.
+    plan : Plan
+        Schedule, noise, guidance, cached inversion.
+    hooks : Hooks, optional
+        Progress, cancelling, collecting the inversion.
+
+    Returns
+    -------
+    float32 (float64 for float64 x0) [N, C, h, w]
+        delta_0, exactly 0 where m_keep is 1. The same batch on the same hardware gives the
+        same bytes; another batch shape, which includes cached or not, may round otherwise.
+
+    Raises
+    ------
+    MaskError
+        A mask does not fit the latents.
+    EditCancelledError
+        `hooks.cancelled` returned True.
+    RadEditError
+        The result is not finite.
+    ValueError
+        Noise or cached inversion has another shape than schedule and latents ask for.
+
+    Notes
+    -----
+    Source: arXiv 2312.12865, Algorithm 3, minus Algorithm 1's trajectory.
+    """
+    hooks = hooks or Hooks()
+    _check(x0, masks, plan)
+    dtype, device = torch.promote_types(x0.dtype, torch.float32), x0.device
+    network = _network(denoise, x0, conditioning)
+    clean = x0.to(dtype)
+    m_edit = masks.edit.to(device, dtype)
+    m_keep = torch.zeros_like(m_edit) if masks.keep is None else masks.keep.to(device, dtype)
+    delta = torch.zeros_like(clean)
+    for step in plan.schedule:
+        if hooks.cancelled is not None and hooks.cancelled():
+            raise EditCancelledError(f"The edit was cancelled after {step.index} steps.")
+        x_hat = q_sample(clean, plan.noise[step.index].to(device, dtype), step)
+        cached = None if plan.e_inv is None else plan.e_inv[step.index].to(device, dtype)
+        eps = network(step.t, x_hat, delta, cached)
+        e_edit = masked_guidance(eps.uncond, eps.cond, m_edit, plan.guidance)
+        delta = delta_step(delta, e_edit - eps.inv, m_keep, step)
+        if hooks.inverted is not None:
+            hooks.inverted(step.index, eps.inv)
+        if hooks.progress is not None:
+            hooks.progress(step.index + 1, len(plan.schedule))
+    if not bool(torch.isfinite(delta).all()):
+        raise RadEditError(
+            "The edit diverged to values that are not finite; lower the guidance or run the "
+            "model in float32."
+        )
+    return delta
