@@ -1,0 +1,145 @@
+"""The edit's parameters: type, default, range and meaning of each, as data.
+
+The command line, the REST `config()` and the checks of a request all read this table, so
+that they cannot disagree. `radedit.lib.settings` re-exports its names.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+from typing import Any, Final
+
+from radedit.lib.errors import ParameterError
+
+
+@dataclass(frozen=True)
+class ParameterRange:
+    """What one parameter may be.
+
+    Attributes
+    ----------
+    type : type
+        int, float or str.
+    default : int, float or str
+        Used when nothing else is said.
+    help : str
+        One line for a person, with the unit.
+    minimum, maximum : int or float, optional
+        Bounds of a number, both allowed unless `below_maximum`.
+    below_maximum : bool
+        True: the maximum itself is not allowed.
+    choices : tuple of str
+        Allowed words of a str.
+    """
+
+    type: type
+    default: int | float | str
+    help: str
+    minimum: int | float | None = None
+    maximum: int | float | None = None
+    below_maximum: bool = False
+    choices: tuple[str, ...] = ()
+
+    def check(self, name: str, value: Any) -> int | float | str:
+        """Return `value` in the parameter's type.
+
+        Raises
+        ------
+        ParameterError
+            Wrong type or out of range; names the parameter, the value and what is allowed.
+        """
+        if self.type is float and type(value) is int:
+            value = float(value)
+        if type(value) is not self.type:
+            raise ParameterError(
+                f"{name} is of type {type(value).__name__}; expected {self.type.__name__}."
+            )
+        if self.choices:
+            good = value in self.choices
+        else:
+            low, high = self.minimum, self.maximum
+            good = not (isinstance(value, float) and math.isnan(value))
+            good = good and (low is None or value >= low)
+            good = good and (
+                high is None or (value < high if self.below_maximum else value <= high)
+            )
+        if not good:
+            raise ParameterError(f"{name} is {value}; expected {self.allowed}.")
+        result: int | float | str = value
+        return result
+
+    @property
+    def allowed(self) -> str:
+        """The range in words."""
+        if self.choices:
+            return f"one of {', '.join(self.choices)}"
+        if self.below_maximum:
+            return f"{self.minimum} or more and less than {self.maximum}"
+        return f"{self.minimum} to {self.maximum}"
+
+
+PARAMETERS: Final[Mapping[str, ParameterRange]] = MappingProxyType(
+    {
+        "method": ParameterRange(str, "radedit", "editing algorithm", choices=("radedit",)),
+        "steps": ParameterRange(int, 100, "denoising steps of the whole schedule", 1, 1000),
+        "skip": ParameterRange(
+            float, 0.3, "fraction of the noisiest steps left out", 0.0, 1.0, below_maximum=True
+        ),
+        "guidance": ParameterRange(
+            float, 7.5, "classifier-free guidance weight inside the edit mask", 0.0, 30.0
+        ),
+        "seed": ParameterRange(int, 0, "seed of the case's noise", 0, 2**63 - 1),
+        "support": ParameterRange(
+            str,
+            "band",
+            "what may change: the edit mask and a band around it, or all but the keep mask",
+            choices=("band", "free"),
+        ),
+        "band_px": ParameterRange(int, 32, "width of the support's band in model pixels", 0, 512),
+        "feather_px": ParameterRange(
+            int, 8, "width of the blend at the support's rim in model pixels", 0, 128
+        ),
+    }
+)
+
+
+@dataclass(frozen=True)
+class Defaults:
+    """A full set of edit parameters; the field names are the keys of `PARAMETERS`."""
+
+    method: str = "radedit"
+    steps: int = 100
+    skip: float = 0.3
+    guidance: float = 7.5
+    seed: int = 0
+    support: str = "band"
+    band_px: int = 32
+    feather_px: int = 8
+
+
+def validate_parameters(values: Mapping[str, Any], defaults: Defaults) -> Defaults:
+    """Check the given parameters and fill in the others.
+
+    Parameters
+    ----------
+    values : mapping
+        Any subset of `PARAMETERS`.
+    defaults : Defaults
+        For what is not given.
+
+    Raises
+    ------
+    ParameterError
+        A key is unknown (names it and the known ones), or a value is out of its range.
+    """
+    complete = asdict(defaults)
+    for name, value in values.items():
+        if name not in PARAMETERS:
+            raise ParameterError(
+                f"There is no parameter '{name}'; known parameters are {', '.join(PARAMETERS)}."
+            )
+        complete[name] = PARAMETERS[name].check(name, value)
+    return Defaults(**complete)

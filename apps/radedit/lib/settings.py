@@ -1,0 +1,359 @@
+"""Settings: TOML and environment, parsed once into frozen dataclasses.
+
+Three layers, later ones win: the packaged `configs/models.toml`, the TOML file named by
+RADEDIT_CONFIG, the other RADEDIT_* variables. A key that is not known is an error in all
+three. Ranges of the edit's parameters are data (`PARAMETERS`), shared by the command line,
+the REST `config()` and validation.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from radedit.lib.errors import NotFoundError, ParameterError
+from radedit.lib.parameters import PARAMETERS, Defaults, ParameterRange, validate_parameters
+
+__all__ = [
+    "PARAMETERS",
+    "Access",
+    "ComponentSpec",
+    "Defaults",
+    "ModelSpec",
+    "ParameterRange",
+    "Settings",
+    "load_settings",
+    "validate_parameters",
+]
+
+PACKAGED: Final = Path(__file__).resolve().parent.parent / "configs" / "models.toml"
+COMPONENTS: Final = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+VERIFY: Final = ("pinned", "on-first-use")
+DTYPES: Final = ("float32", "bfloat16", "float16")
+_REVISION: Final = re.compile(r"[0-9a-f]{40}")
+_SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
+
+
+@dataclass(frozen=True)
+class ComponentSpec:
+    """Where one part of a model comes from.
+
+    Attributes
+    ----------
+    repo : str
+        Hub repository "owner/name"; empty when the part only comes from a folder.
+    revision : str
+        Commit of that repository, 40 hex digits; required with `repo`.
+    subfolder : str
+        Folder inside the repository.
+    files : tuple of str
+        Names that may be read; empty = the usual names of a diffusers layout.
+    config : mapping
+        Configuration given inline instead of a file (scheduler only).
+    """
+
+    repo: str = ""
+    revision: str = ""
+    subfolder: str = ""
+    files: tuple[str, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Access:
+    """How checkpoint files may be reached.
+
+    Attributes
+    ----------
+    models_dir : Path
+        Folder of the user's own copies (`<model>/<component>/<file>`) and of the hash locks.
+    allow_download : bool
+        False: only folders and the existing Hub cache are read, nothing is fetched.
+    hub_cache : Path, optional
+        Hub cache folder; None = the one huggingface_hub uses.
+    hub_endpoint : str, optional
+        Address of a Hub mirror; None = the one huggingface_hub uses.
+    """
+
+    models_dir: Path
+    allow_download: bool = False
+    hub_cache: Path | None = None
+    hub_endpoint: str | None = None
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One entry of the model registry.
+
+    Attributes
+    ----------
+    name : str
+        Key in the registry.
+    title, licence : str
+        For a person; the licence is named in every error about missing files.
+    access : Access
+        How its files may be reached.
+    folder : Path, optional
+        Folder that holds all components as subfolders; the Hub is then never asked.
+    components : mapping of str to ComponentSpec
+        Keys out of `COMPONENTS`.
+    verify : str
+        "pinned": every file that is read must have a sha256 here. "on-first-use": files
+        without one are recorded in a lock file on first load and checked ever after.
+    sha256 : mapping of str to str
+        "component/file" to 64 hex digits.
+    image_size : int, optional
+        Pixels a side; None = from the U-Net's configuration.
+    max_tokens : int, optional
+        Prompt length incl. special tokens; None = from the tokenizer's configuration.
+    defaults : mapping
+        Edit parameters that differ from `Settings.defaults` for this model.
+    """
+
+    name: str
+    title: str
+    licence: str
+    access: Access
+    folder: Path | None = None
+    components: Mapping[str, ComponentSpec] = field(default_factory=dict)
+    verify: str = "pinned"
+    sha256: Mapping[str, str] = field(default_factory=dict)
+    image_size: int | None = None
+    max_tokens: int | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Everything that is configured.
+
+    Attributes
+    ----------
+    access : Access
+        How checkpoint files may be reached.
+    models : mapping of str to ModelSpec
+        The registry.
+    default_model : str
+        Used when a request names none.
+    device : str
+        torch device, e.g. "cpu" or "cuda:0".
+    dtype : str
+        Precision of the U-Net: float32, bfloat16 or float16.
+    inversion_cache_mb : int
+        Upper bound of the inversion cache; 0 = off.
+    defaults : Defaults
+        Edit parameters used when neither request nor model says otherwise.
+    """
+
+    access: Access
+    models: Mapping[str, ModelSpec]
+    default_model: str
+    device: str = "cpu"
+    dtype: str = "float32"
+    inversion_cache_mb: int = 256
+    defaults: Defaults = field(default_factory=Defaults)
+
+    def model(self, name: str | None = None) -> ModelSpec:
+        """Look up a model; None = the default one.
+
+        Raises
+        ------
+        NotFoundError
+            No model of that name.
+        """
+        name = name or self.default_model
+        if name not in self.models:
+            known = ", ".join(sorted(self.models))
+            raise NotFoundError(f"There is no model '{name}'; known models are {known}.")
+        return self.models[name]
+
+    def defaults_for(self, model: str | None = None) -> Defaults:
+        """Return the edit parameters of a model: the general ones with its own over them."""
+        return validate_parameters(self.model(model).defaults, self.defaults)
+
+
+_VARIABLES: Final[Mapping[str, tuple[str, type]]] = MappingProxyType(
+    {
+        "RADEDIT_MODELS_DIR": ("models_dir", str),
+        "RADEDIT_ALLOW_DOWNLOAD": ("allow_download", bool),
+        "RADEDIT_HUB_CACHE": ("hub_cache", str),
+        "RADEDIT_HUB_ENDPOINT": ("hub_endpoint", str),
+        "RADEDIT_MODEL": ("default_model", str),
+        "RADEDIT_DEVICE": ("device", str),
+        "RADEDIT_DTYPE": ("dtype", str),
+        "RADEDIT_INVERSION_CACHE_MB": ("inversion_cache_mb", int),
+    }
+)
+_TOP: Final = {key: kind for key, kind in _VARIABLES.values()} | {"defaults": dict, "models": dict}
+_MODEL: Final = {
+    "title": str,
+    "licence": str,
+    "folder": str,
+    "verify": str,
+    "image_size": int,
+    "max_tokens": int,
+    "sha256": dict,
+    "defaults": dict,
+    "components": dict,
+}
+_COMPONENT: Final = {
+    "repo": str,
+    "revision": str,
+    "subfolder": str,
+    "files": list,
+    "config": dict,
+}
+
+
+def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
+    """Read the packaged TOML, the user's TOML and the environment.
+
+    Parameters
+    ----------
+    environ : mapping, optional
+        Environment to read; default `os.environ`.
+
+    Raises
+    ------
+    ParameterError
+        A key is unknown, or a value has the wrong type or form; names both.
+    """
+    environ = os.environ if environ is None else environ
+    tree = _read(PACKAGED)
+    if environ.get("RADEDIT_CONFIG"):
+        tree = _merge(tree, _read(Path(environ["RADEDIT_CONFIG"]).expanduser()))
+    known = {*_VARIABLES, "RADEDIT_CONFIG"}
+    given = {name for name in environ if name.startswith("RADEDIT_")}
+    _refuse_unknown(given, known, "the environment")
+    for name in sorted(given - {"RADEDIT_CONFIG"}):
+        key, kind = _VARIABLES[name]
+        tree[key] = _from_text(name, environ[name], kind)
+    return _settings(tree)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ParameterError(
+            f"The settings file {path} cannot be read: {error.strerror}."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ParameterError(f"The settings file {path} is not valid TOML: {error}.") from error
+    _typed(tree, _TOP, str(path))
+    for name, model in tree.get("models", {}).items():
+        where = f"{path}, model '{name}'"
+        if not isinstance(model, dict) or not _NAME.fullmatch(name):
+            raise ParameterError(f"{where}: expected a table with a name of a-z, 0-9, '-' and '_'.")
+        _typed(model, _MODEL, where)
+        if "folder" in model:  # relative to the file that says so
+            model["folder"] = str((path.parent / Path(model["folder"]).expanduser()).resolve())
+        _refuse_unknown(model.get("components", {}), COMPONENTS, f"{where}, components")
+        for part, component in model.get("components", {}).items():
+            _typed(component, _COMPONENT, f"{where}, component '{part}'")
+    return tree
+
+
+def _settings(tree: dict[str, Any]) -> Settings:
+    cache, endpoint = tree.get("hub_cache"), tree.get("hub_endpoint")
+    access = Access(
+        models_dir=Path(tree.get("models_dir") or _user_cache() / "models").expanduser(),
+        allow_download=tree.get("allow_download", False),
+        hub_cache=Path(cache).expanduser() if cache else None,
+        hub_endpoint=endpoint or None,
+    )
+    defaults = validate_parameters(tree.get("defaults", {}), Defaults())
+    models = {name: _model(name, entry, access) for name, entry in tree["models"].items()}
+    for model in models.values():
+        validate_parameters(model.defaults, defaults)
+    names = {f.name for f in fields(Settings)} - {"access", "models", "defaults"}
+    rest = {name: tree[name] for name in names if name in tree}
+    settings = Settings(access, MappingProxyType(models), defaults=defaults, **rest)
+    if settings.dtype not in DTYPES:
+        raise ParameterError(f"dtype is '{settings.dtype}'; expected one of {', '.join(DTYPES)}.")
+    if settings.inversion_cache_mb < 0:
+        raise ParameterError("inversion_cache_mb must be 0 or more.")
+    return settings
+
+
+def _model(name: str, entry: Mapping[str, Any], access: Access) -> ModelSpec:
+    where = f"model '{name}'"
+    components = {
+        part: _component(f"{where}, component '{part}'", values)
+        for part, values in entry.get("components", {}).items()
+    }
+    for key in ("title", "licence"):
+        if not entry.get(key):
+            raise ParameterError(f"{where} lacks '{key}'.")
+    if "folder" not in entry:
+        for part in COMPONENTS:
+            if part not in components or not (components[part].repo or components[part].config):
+                raise ParameterError(f"{where} has no folder and no source for its {part}.")
+    for file, digest in entry.get("sha256", {}).items():
+        if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
+            raise ParameterError(f"{where}: the sha256 of {file} is not 64 lower-case hex digits.")
+    spec = ModelSpec(name, entry["title"], entry["licence"], access, components=components)
+    simple = ("verify", "image_size", "max_tokens", "sha256", "defaults")
+    spec = replace(spec, **{key: entry[key] for key in simple if key in entry})
+    if spec.verify not in VERIFY:
+        raise ParameterError(f"{where}: verify is '{spec.verify}'; expected {' or '.join(VERIFY)}.")
+    return replace(spec, folder=Path(entry["folder"])) if "folder" in entry else spec
+
+
+def _component(where: str, values: Mapping[str, Any]) -> ComponentSpec:
+    spec = ComponentSpec(**{**values, "files": tuple(values.get("files", ()))})
+    if spec.repo and not _REVISION.fullmatch(spec.revision):
+        raise ParameterError(
+            f"{where}: revision is '{spec.revision}'; expected a commit of 40 hex digits, since a "
+            "branch or tag can move."
+        )
+    for file in spec.files:
+        if not isinstance(file, str) or Path(file).name != file:
+            raise ParameterError(f"{where}: '{file}' is not a plain file name.")
+    return spec
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one tree of tables over another, key by key."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merge(base[key], value) if both else value
+    return merged
+
+
+def _typed(values: Mapping[str, Any], known: Mapping[str, type], where: str) -> None:
+    _refuse_unknown(values, known, where)
+    for key, value in values.items():
+        if type(value) is not known[key]:
+            raise ParameterError(
+                f"{where}: '{key}' is of type {type(value).__name__}; expected "
+                f"{known[key].__name__}."
+            )
+
+
+def _refuse_unknown(given: Any, known: Any, where: str) -> None:
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise ParameterError(
+            f"'{unknown[0]}' in {where} is not known; known keys are {', '.join(sorted(known))}."
+        )
+
+
+def _from_text(name: str, text: str, kind: type) -> Any:
+    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    try:
+        return words[text.strip().lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError) as error:
+        raise ParameterError(f"{name} is '{text}'; expected {kind.__name__}.") from error
+
+
+def _user_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "radedit"
