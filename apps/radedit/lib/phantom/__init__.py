@@ -1,0 +1,1 @@
+"""A simple chest phantom, and the training of the embedded models on it."""

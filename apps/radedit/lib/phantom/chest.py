@@ -154,7 +154,7 @@ def _finding_change(
     """Mask of a finding and its change of optical depth."""
     x, y = grid
     rng = np.random.default_rng(finding.seed)
-    rows, cols = np.nonzero(lung)
+    rows = np.flatnonzero(lung.any(axis=1))
     top, bottom = y[rows.min(), 0], y[rows.max(), 0]
     third = (bottom - top) / 3
     start = top + third * ("upper", "mid", "lower").index(finding.zone)

@@ -46,15 +46,19 @@ def finding_phrase(kind: str, side: str, zone: str, extent: float, rng: np.rando
     return " ".join(words)
 
 
+_WORDS = (
+    "left right upper mid middle lower lobe zone lung lungs bilateral",
+    "chest drain in place and with without small moderate large",
+    "mass masses rounded opacity nodule consolidation airspace pleural effusion pneumothorax",
+    "no acute cardiopulmonary process abnormality normal radiograph are clear is the a of new",
+    "findings finding , .",
+)
+
+
 def vocabulary() -> list[str]:
     """Every token of the embedded text encoder: special tokens, then whole words, lower case.
 
     Words outside it are unknown, and a prompt that holds one is refused by name.
     """
-    extra = (
-        "left right upper mid middle lower lobe zone lung lungs bilateral chest drain in place "
-        "and with without small moderate large mass masses rounded opacity nodule "
-        "consolidation airspace pleural effusion pneumothorax no acute cardiopulmonary process "
-        "abnormality normal radiograph are clear is the a of new , . findings finding"
-    ).split()
-    return ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted(set(extra))]
+    words = {word for line in _WORDS for word in line.split()}
+    return ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *sorted(words)]
