@@ -26,6 +26,8 @@ _ALLOWED = re.compile(
     r"Error - Attribute with an even group number is not a recognized standard attribute - "
     r"\(0x0008,0x001c\)\s+(\?|CS)\s*(Synthetic Data)?\s*"
 )
+#: What dciodvfy quotes may be patient data, save the names of attributes.
+_QUOTED = re.compile(r"(?<!attribute )<[^>]*>")
 _REPORT_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
 
 
@@ -119,6 +121,7 @@ def run_dciodvfy(path: Path) -> list[Finding]:
         ) from None
     lines = (done.stdout + b"\n" + done.stderr).decode("utf-8", "replace").splitlines()
     findings = [finding for line in lines if (finding := _finding(line)) is not None]
+    findings = list(dict.fromkeys(findings))
     if done.returncode not in (0, 1) or (done.returncode == 1 and not findings):
         findings.append(
             Finding(Severity.ERROR, "dciodvfy", f"dciodvfy ended with status {done.returncode}")
@@ -154,7 +157,7 @@ def _finding(line: str) -> Finding | None:
         return Finding(Severity.ALLOWED, "dciodvfy", line.strip())
     for severity, word in ((Severity.ERROR, "Error - "), (Severity.WARNING, "Warning - ")):
         if word in line:
-            return Finding(severity, "dciodvfy", re.sub(r"<[^>]*>", "<...>", line.strip()))
+            return Finding(severity, "dciodvfy", _QUOTED.sub("<...>", line.strip()))
     return None
 
 

@@ -12,13 +12,14 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import pixel_array
-from pydicom.uid import UID
 
 from radedit_dicom.errors import UnsupportedImageError
-from radedit_dicom.gate import check_film, is_native
+from radedit_dicom.gate import check_film, is_native, is_uid
 from radedit_dicom.parsing import parse
 
 MAX_PIXELS = 8192 * 8192
+
+_DECODE_ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 #: Stored values: uint16 [rows, columns] when unsigned, int32 when signed.
 Stored = NDArray[np.uint16] | NDArray[np.int32]
@@ -135,8 +136,7 @@ def read_film(
 
 def _check_identity(header: Dataset) -> None:
     for keyword in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
-        uid = UID(str(header.get(keyword, "")))
-        if not uid.is_valid:
+        if not is_uid(header.get(keyword, "")):
             raise UnsupportedImageError(
                 f"The attribute {keyword} is missing or no valid UID, so results could not refer "
                 "to the film; have it exported again."
@@ -155,8 +155,11 @@ def _decode(dataset: Dataset) -> Stored:
         _check_codestream(dataset)
     try:
         decoded = pixel_array(dataset)
-    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
-        raise _truncated(type(e).__name__) from None
+    except BaseException as error:
+        # A panic of the RLE decoder, written in Rust, is no Exception and cannot be imported.
+        if not isinstance(error, _DECODE_ERRORS) and type(error).__name__ != "PanicException":
+            raise
+        raise _truncated(type(error).__name__) from None
     if decoded.shape != (dataset.Rows, dataset.Columns):
         raise _truncated("another size")
     return _masked(decoded, int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1)
@@ -189,6 +192,9 @@ def _check_codestream(dataset: Dataset) -> None:
         size = _codestream_size(frame)
     except (StopIteration, ValueError, LookupError, struct.error, EOFError) as error:
         raise _truncated(type(error).__name__) from None
+    # JPEG, JPEG-LS and JPEG 2000 all end with FFD9; some decoders fill in what is missing.
+    if size is not None and not frame.rstrip(b"\0\xff").endswith(b"\xff\xd9"):
+        raise _truncated("no end of image")
     if size is not None and size != (dataset.Rows, dataset.Columns):
         raise UnsupportedImageError(
             f"The compressed pixels are {size[0]} x {size[1]}, but the header declares "
@@ -229,15 +235,22 @@ def _truncated(what: str) -> UnsupportedImageError:
     )
 
 
-def _spacing(header: Dataset) -> tuple[float, float] | None:
-    for keyword in ("PixelSpacing", "ImagerPixelSpacing"):
-        value = header.get(keyword)
-        if value is None or isinstance(value, str) or len(value) != 2:
-            continue
+def positive_pair(header: Dataset, keyword: str) -> tuple[float, float] | None:
+    """Read a spacing: two positive finite numbers, or None for anything else (such as 0)."""
+    value = header.get(keyword)
+    if value is None or isinstance(value, str | bytes | float | int) or len(value) != 2:
+        return None
+    try:
         row, column = float(value[0]), float(value[1])
-        if 0 < row < float("inf") and 0 < column < float("inf"):
-            return row, column
-    return None
+    except (TypeError, ValueError):
+        return None
+    usable = 0 < row < float("inf") and 0 < column < float("inf")
+    return (row, column) if usable else None
+
+
+def _spacing(header: Dataset) -> tuple[float, float] | None:
+    found = positive_pair(header, "PixelSpacing")
+    return found if found is not None else positive_pair(header, "ImagerPixelSpacing")
 
 
 def _padding_range(header: Dataset) -> tuple[int, int] | None:

@@ -22,6 +22,7 @@ _TEXTS = (
     "ProtocolName",
     "PerformedProcedureStepDescription",
 )
+_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", re.ASCII)
 _NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
 
 
@@ -54,6 +55,11 @@ def check_film(header: Dataset, *, allow_synthetic: bool, max_pixels: int) -> No
     _check_decoder(header.file_meta.TransferSyntaxUID)
 
 
+def is_uid(text: object) -> bool:
+    """Tell whether a text is a well-formed UID (PS3.5 9.1), without pydicom's warnings."""
+    return len(str(text)) <= 64 and _UID.fullmatch(str(text)) is not None
+
+
 def is_native(syntax: str) -> bool:
     """Tell whether pixel data in this transfer syntax are plain, uncompressed samples."""
     return str(syntax) in _NATIVE
@@ -69,7 +75,7 @@ def _check_synthetic(header: Dataset, allow_synthetic: bool) -> None:
 
 
 def _check_class(header: Dataset) -> None:
-    sop_class = UID(str(header.get("SOPClassUID", "")))
+    sop_class = str(header.get("SOPClassUID", ""))
     if sop_class not in words.FILM_CLASSES:
         raise UnsupportedImageError(
             f"The object's SOP class is {_shown(sop_class)}, but a CR, DX (for presentation) or "
@@ -174,7 +180,7 @@ def _check_decoder(syntax: UID) -> None:
     if is_native(syntax):
         return
     try:
-        available = get_decoder(syntax).is_available
+        available = is_uid(syntax) and get_decoder(syntax).is_available
     except NotImplementedError:
         available = False
     if not available:

@@ -6,10 +6,13 @@ convert) is dealt with here; whether the object may be edited is decided in `gat
 
 from __future__ import annotations
 
+import logging
 import struct
 import threading
+import warnings
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 from typing import BinaryIO, TypeVar
@@ -17,7 +20,7 @@ from typing import BinaryIO, TypeVar
 import pydicom
 from pydicom import config
 from pydicom.dataset import Dataset, FileDataset
-from pydicom.errors import InvalidDicomError
+from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset, read_preamble
 from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
@@ -26,10 +29,11 @@ from radedit_dicom.errors import NotDicomError, UnsupportedImageError
 
 MAX_DEPTH = 32
 _T = TypeVar("_T", Dataset, UID)
-_LOCK = threading.Lock()  # pydicom's validation switch is global
+_LOCK = threading.Lock()  # the switches below are global
 #: What pydicom is seen to raise on broken bytes.
 _PARSE_ERRORS = (
     InvalidDicomError,
+    BytesLengthException,
     AttributeError,
     EOFError,
     LookupError,
@@ -134,7 +138,7 @@ def _copy(source: Dataset, pixels: bool) -> Dataset:
 
 def _settled(read: Callable[[], _T]) -> _T:
     """Run a parser, convert every element now, and map what goes wrong."""
-    with _LOCK, config.disable_value_validation():
+    with _LOCK, _quiet(), config.disable_value_validation():
         try:
             result = read()
             if isinstance(result, Dataset):
@@ -147,6 +151,19 @@ def _settled(read: Callable[[], _T]) -> _T:
                 "give an intact DICOM Part 10 file."
             ) from None
     return result
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep pydicom from warning and logging while it parses: it quotes what it reads."""
+    logger = logging.getLogger("pydicom")
+    was_disabled, logger.disabled = logger.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.disabled = was_disabled
 
 
 def _convert_all(dataset: Dataset, depth: int) -> None:

@@ -185,18 +185,21 @@ def _mask_groups(
         if film.spacing_mm is not None:
             square_mm = float(count) * film.spacing_mm[0] * film.spacing_mm[1]
             areas.append(Measurement(name=words.AREA, value=square_mm, unit=words.SQUARE_MM))
+        referenced = ReferencedSegmentationFrame(
+            sop_class_uid=str(segmentation.SOPClassUID),
+            sop_instance_uid=str(segmentation.SOPInstanceUID),
+            frame_number=number,
+            segment_number=number,
+            source_image=source,
+        )
+        # PS3.3 Table 10-3: the frame number shall not stand beside the segment number.
+        del referenced[0].ReferencedSOPSequence[0].ReferencedFrameNumber
         groups.append(
             PlanarROIMeasurementsAndQualitativeEvaluations(
                 tracking_identifier=TrackingIdentifier(
                     uid=edit_uid(provenance, f"tracking-{number}"), identifier=f"mask {number}"
                 ),
-                referenced_segment=ReferencedSegmentationFrame(
-                    sop_class_uid=str(segmentation.SOPClassUID),
-                    sop_instance_uid=str(segmentation.SOPInstanceUID),
-                    frame_number=number,
-                    segment_number=number,
-                    source_image=source,
-                ),
+                referenced_segment=referenced,
                 finding_type=item.SegmentedPropertyTypeCodeSequence[0],
                 measurements=areas,
             )

@@ -17,7 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from radedit_dicom import vocabulary as words
 from radedit_dicom.errors import ConformanceError, ProvenanceError
-from radedit_dicom.film import Film, Stored
+from radedit_dicom.film import Film, Stored, positive_pair
 from radedit_dicom.lut import lut_entries
 from radedit_dicom.marks import (
     Reference,
@@ -191,8 +191,7 @@ def _describe(image: Dataset, film: Film, provenance: Provenance, study: StudyCo
 
 def _copy_spacing(image: Dataset, header: Dataset) -> None:
     for name in ("PixelSpacing", "ImagerPixelSpacing"):
-        value = header.get(name)
-        if value is not None and not isinstance(value, str) and all(v > 0 for v in value):
+        if positive_pair(header, name) is not None:
             image[name] = header[name]
     if "PixelSpacing" in image and header.get("PixelSpacingCalibrationType"):
         image.PixelSpacingCalibrationType = str(header.PixelSpacingCalibrationType)

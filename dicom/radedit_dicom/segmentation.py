@@ -100,6 +100,9 @@ def build_segmentation(
     )
     mark(segmentation, provenance, study, "masks")
     _place(segmentation, image)
+    for element in segmentation.iterall():  # highdicom draws this one at random
+        if element.keyword == "DimensionOrganizationUID":
+            element.value = edit_uid(provenance, "seg-dimensions")
     refer(segmentation, [Reference.to(image)] + ([source] if source is not None else []))
     return segmentation
 

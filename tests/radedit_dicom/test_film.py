@@ -1,0 +1,330 @@
+"""Reading a film, and every refusal."""
+
+from __future__ import annotations
+
+import struct
+import time
+import zlib
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
+from pydicom.sequence import Sequence
+from pydicom.uid import (
+    DeflatedExplicitVRLittleEndian,
+    DigitalXRayImageStorageForPresentation,
+    EnhancedCTImageStorage,
+    ExplicitVRBigEndian,
+    ImplicitVRLittleEndian,
+    JPEG2000Lossless,
+    JPEGLSLossless,
+    RLELossless,
+    SecondaryCaptureImageStorage,
+)
+from radedit_dicom.errors import (
+    AlreadySyntheticError,
+    DicomError,
+    NotDicomError,
+    UnsupportedImageError,
+)
+from radedit_dicom.pixels import read_film
+
+
+def as_bytes(dataset: Dataset) -> bytes:
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
+
+
+def test_the_real_film_is_read_exactly(rg1: Path):
+    film = read_film(rg1)
+    assert film.shape == (1955, 1841)
+    assert (film.photometric, film.bits_stored, film.signed) == ("MONOCHROME1", 15, False)
+    assert film.spacing_mm is None, "a spacing of 0.000 is no spacing"
+    assert film.stored.dtype == np.uint16
+    np.testing.assert_array_equal(film.stored, pydicom.dcmread(rg1).pixel_array)
+    assert "PixelData" not in film.header
+    assert not film.padding.any()
+
+
+def test_the_real_film_reads_alike_from_jpeg_2000(sample, rg1_film):
+    np.testing.assert_array_equal(read_film(sample("RG1_J2KR.dcm")).stored, rg1_film.stored)
+
+
+def test_path_bytes_and_dataset_give_the_same_film(make_dataset, tmp_path):
+    dataset = make_dataset()
+    data = as_bytes(make_dataset())
+    (tmp_path / "a.dcm").write_bytes(data)
+    for source in (dataset, data, tmp_path / "a.dcm"):
+        np.testing.assert_array_equal(read_film(source).stored, dataset.pixel_array)
+    assert "PixelData" in dataset, "the caller's dataset is not changed"
+
+
+@pytest.mark.parametrize("bits", range(8, 17))
+@pytest.mark.parametrize("signed", [0, 1])
+def test_every_depth_and_sign_is_read_exactly(make_dataset, bits, signed):
+    low = -(1 << (bits - 1)) if signed else 0
+    pixels = np.random.default_rng(bits).integers(low, low + (1 << bits), (9, 7))
+    pixels[0, :2] = low, low + (1 << bits) - 1
+    film = read_film(make_dataset(pixels, bits, PixelRepresentation=signed))
+    np.testing.assert_array_equal(film.stored, pixels)
+    assert film.stored.dtype == (np.int32 if signed else np.uint16)
+    assert film.stored_range == (low, low + (1 << bits) - 1)
+
+
+def test_bits_above_the_high_bit_are_cleared(make_dataset):
+    pixels = np.full((4, 4), 0xF123)
+    assert (read_film(make_dataset(pixels, 12)).stored == 0x123).all()
+
+
+@pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
+def test_lossless_compression_gives_the_same_values(make_dataset, syntax):
+    dataset = make_dataset(np.random.default_rng(1).integers(0, 4096, (64, 48)))
+    plain = read_film(dataset).stored
+    dataset.compress(syntax, generate_instance_uid=False)
+    np.testing.assert_array_equal(read_film(dataset).stored, plain)
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRBigEndian])
+def test_other_native_syntaxes_are_read(make_dataset, syntax):
+    dataset = make_dataset()
+    wanted = read_film(dataset).stored
+    if syntax == ExplicitVRBigEndian:
+        dataset.PixelData = np.frombuffer(dataset.PixelData, "<u2").astype(">u2").tobytes()
+    dataset.file_meta.TransferSyntaxUID = syntax
+    np.testing.assert_array_equal(read_film(as_bytes(dataset)).stored, wanted)
+
+
+def test_padding_value_and_range_are_found(make_dataset):
+    pixels = np.arange(16).reshape(4, 4)
+    film = read_film(make_dataset(pixels, PixelPaddingValue=3, PixelPaddingRangeLimit=1))
+    np.testing.assert_array_equal(film.padding, (pixels >= 1) & (pixels <= 3))
+
+
+def test_spacing_falls_back_to_the_imagers(make_dataset):
+    both = {"PixelSpacing": [0.2, 0.3], "ImagerPixelSpacing": [0.1, 0.1]}
+    assert read_film(make_dataset(**both)).spacing_mm == (0.2, 0.3)
+    both["PixelSpacing"] = [0, 0]
+    assert read_film(make_dataset(**both)).spacing_mm == (0.1, 0.1)
+    assert read_film(make_dataset()).spacing_mm is None
+
+
+@pytest.mark.parametrize("text", ["StudyDescription", "SeriesDescription", "ProtocolName"])
+def test_a_description_may_say_chest_when_no_body_part_does(make_dataset, text):
+    read_film(make_dataset(BodyPartExamined=None, **{text: "XR Thorax p.a."}))
+
+
+def region(value: str, scheme: str) -> Sequence:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, "x"
+    return Sequence([item])
+
+
+def test_a_region_code_may_say_chest_when_no_body_part_does(make_dataset):
+    chest = {"BodyPartExamined": None, "SOPClassUID": DigitalXRayImageStorageForPresentation}
+    chest["Modality"] = "DX"
+    read_film(make_dataset(**chest, AnatomicRegionSequence=region("51185008", "SCT")))
+    with pytest.raises(UnsupportedImageError, match="not the chest"):
+        read_film(make_dataset(**chest, AnatomicRegionSequence=region("69536005", "SCT")))
+
+
+REFUSED: list[tuple[dict[str, Any], str]] = [
+    ({"BodyPartExamined": "EXTREMITY"}, "not the chest"),
+    ({"BodyPartExamined": "HAND", "StudyDescription": "CHEST"}, "not the chest"),
+    ({"BodyPartExamined": None}, "says that the film shows a chest"),
+    ({"BodyPartExamined": None, "StudyDescription": "Thorax spine"}, "shows a chest"),
+    ({"ViewPosition": "LL"}, "lateral"),
+    ({"ViewPosition": "RL"}, "lateral"),
+    ({"ViewPosition": "LLD"}, "lateral"),
+    ({"ViewPosition": "AP LATERAL"}, "lateral"),
+    ({"ViewPosition": None, "PatientOrientation": ["A", "F"]}, "lateral"),
+    (
+        {"ViewPosition": None, "PatientOrientation": None, "SeriesDescription": "Chest LAT"},
+        "lateral",
+    ),
+    ({"Modality": "CT"}, "modality is CT"),
+    ({"SOPClassUID": EnhancedCTImageStorage}, "SOP class"),
+    ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "3 samples"),
+    ({"PhotometricInterpretation": "PALETTE COLOR"}, "greyscale"),
+    ({"NumberOfFrames": 2}, "2 frames"),
+    ({"Rows": None}, "0 x 20"),
+    ({"Rows": 65535, "Columns": 65535}, "at most"),
+    ({"Rows": 25}, "truncated"),
+    ({"Rows": 23}, "hold 960 bytes, but 920"),
+    ({"BitsStored": 17, "HighBit": 16}, "17 stored"),
+    ({"HighBit": 15}, "high bit 15"),
+    ({"BitsStored": 7, "HighBit": 6}, "7 stored"),
+    ({"PixelRepresentation": None}, "representation -1"),
+    ({"SOPInstanceUID": "../../../x"}, "SOPInstanceUID"),
+]
+
+
+@pytest.mark.parametrize(("attributes", "sentence"), REFUSED)
+def test_what_is_no_frontal_grey_chest_film_is_refused(make_dataset, attributes, sentence):
+    pixels = np.zeros((24, 20), dtype=np.uint16)
+    with pytest.raises(UnsupportedImageError, match=sentence) as caught:
+        read_film(make_dataset_unchecked(make_dataset, pixels, attributes))
+    text = str(caught.value)
+    assert text.endswith(".")
+    assert "\n" not in text
+    assert not any(secret in text for secret in ("Geheim", "4711", "1950"))
+
+
+def make_dataset_unchecked(make_dataset, pixels, attributes) -> Dataset:
+    with pydicom.config.disable_value_validation():
+        representation = attributes.get("PixelRepresentation", 0) or 0
+        dataset = make_dataset(pixels, PixelRepresentation=representation)
+        for name, value in attributes.items():
+            if value is None:
+                delattr(dataset, name)
+            else:
+                setattr(dataset, name, value)
+    return dataset
+
+
+def test_the_extremity_of_the_samples_is_refused(sample):
+    with pytest.raises(UnsupportedImageError, match="not the chest"):
+        read_film(sample("RG3_UNCR.dcm"))
+
+
+def test_synthetic_films_are_refused_unless_asked_for(make_dataset):
+    synthetic = make_dataset(SyntheticData="YES", SOPClassUID=SecondaryCaptureImageStorage)
+    with pytest.raises(AlreadySyntheticError):
+        read_film(synthetic)
+    assert read_film(synthetic, allow_synthetic=True).shape == (24, 20)
+
+
+def test_no_pixel_data_is_refused(make_dataset):
+    dataset = make_dataset()
+    del dataset.PixelData
+    with pytest.raises(UnsupportedImageError, match="no pixel data"):
+        read_film(dataset)
+
+
+def test_a_file_cut_short_is_refused(make_dataset):
+    data = as_bytes(make_dataset())
+    with pytest.raises(UnsupportedImageError, match=r"truncated|no pixel data"):
+        read_film(data[:-40])
+
+
+def test_a_syntax_without_decoder_is_named(make_dataset):
+    dataset = make_dataset()
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.100"
+    with pytest.raises(UnsupportedImageError, match=r"1\.2\.840\.10008\.1\.2\.4\.100"):
+        read_film(dataset)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"not DICOM", b"\x89PNG" + b"\0" * 500, b"\0" * 128 + b"DICM"]
+)
+def test_what_is_not_dicom_is_refused(data, tmp_path):
+    (tmp_path / "x").write_bytes(data)
+    for source in (data, tmp_path / "x"):
+        with pytest.raises(NotDicomError, match="no readable DICOM"):
+            read_film(source)
+
+
+def test_a_missing_file_and_a_folder_are_refused_in_a_sentence(tmp_path):
+    for path in (tmp_path / "nothing", tmp_path):
+        with pytest.raises(NotDicomError, match="cannot be opened"):
+            read_film(path)
+
+
+def test_a_huge_rle_declaration_costs_neither_time_nor_memory(make_dataset):
+    dataset = make_dataset(np.zeros((16, 16)))
+    dataset.compress(RLELossless, generate_instance_uid=False)
+    dataset.Rows = dataset.Columns = 65535
+    data = as_bytes(dataset)
+    assert len(data) < 2000
+    start = time.monotonic()
+    with pytest.raises(UnsupportedImageError, match="at most"):
+        read_film(data)
+    assert time.monotonic() - start < 1
+
+
+def test_a_huge_codestream_behind_a_small_header_is_refused_before_decoding(make_dataset):
+    for syntax in (JPEG2000Lossless, JPEGLSLossless):
+        dataset = make_dataset(np.random.default_rng(0).integers(0, 4096, (40, 40)))
+        dataset.compress(syntax, generate_instance_uid=False)
+        frame = bytearray(
+            next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
+        )
+        if syntax == JPEG2000Lossless:
+            struct.pack_into(">2I", frame, 8, 60000, 60000)
+        else:
+            at = frame.index(b"\xff\xf7") + 5
+            struct.pack_into(">2H", frame, at, 60000, 60000)
+        dataset.PixelData = encapsulate([bytes(frame)])
+        with pytest.raises(UnsupportedImageError, match="60000 x 60000"):
+            read_film(dataset)
+
+
+@pytest.mark.parametrize("cut", [0, 3, 30])
+def test_a_broken_codestream_is_refused(make_dataset, cut):
+    for syntax in (JPEG2000Lossless, JPEGLSLossless, RLELossless):
+        dataset = make_dataset(np.random.default_rng(0).integers(0, 4096, (40, 40)))
+        dataset.compress(syntax, generate_instance_uid=False)
+        frame = next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
+        dataset.PixelData = encapsulate([frame[:cut] or b"\0\0"])
+        with pytest.raises(UnsupportedImageError):
+            read_film(dataset)
+
+
+def test_a_deflate_bomb_is_refused_before_inflating(make_dataset):
+    dataset = make_dataset()
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    buffer = BytesIO()
+    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
+    head = buffer.getvalue()[: 128 + 4 + 12 + buffer.getbuffer()[140]]
+    packer = zlib.compressobj(9, wbits=-15)
+    bomb = packer.compress(b"\0" * 200_000_000) + packer.flush()
+    start = time.monotonic()
+    with pytest.raises(UnsupportedImageError, match="deflated"):
+        read_film(head + bomb)
+    assert time.monotonic() - start < 1
+
+
+def nested(depth: int, defined: bool) -> bytes:
+    """Bytes of sequences (0008,1140) inside each other, lengths defined or not."""
+    inner = b""
+    for _ in range(depth):
+        if defined:
+            item = struct.pack("<HHI", 0xFFFE, 0xE000, len(inner)) + inner
+            inner = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, len(item)) + item
+        else:
+            item = struct.pack("<HHI", 0xFFFE, 0xE000, 0xFFFFFFFF) + inner
+            item += struct.pack("<HHI", 0xFFFE, 0xE00D, 0) + struct.pack("<HHI", 0xFFFE, 0xE0DD, 0)
+            inner = struct.pack("<HH2sHI", 0x0008, 0x1140, b"SQ", 0, 0xFFFFFFFF) + item
+    return inner
+
+
+@pytest.mark.parametrize("defined", [True, False])
+@pytest.mark.parametrize("depth", [40, 900, 20000])
+def test_deeply_nested_sequences_are_refused(make_dataset, depth, defined):
+    if defined and depth > 900:
+        depth = 5000  # lengths are summed on the way up; enough to pass any recursion limit
+    dataset = make_dataset()
+    data = as_bytes(dataset)
+    at = data.index(struct.pack("<HH2s", 0x0010, 0x0010, b"PN"))
+    with pytest.raises(NotDicomError):
+        read_film(data[:at] + nested(depth, defined) + data[at:])
+
+
+def test_any_single_damaged_byte_is_read_or_refused_with_our_own_error(make_dataset):
+    data = as_bytes(make_dataset(WindowCenter=2000, WindowWidth=3000))
+    rng = np.random.default_rng(3)
+    for position in rng.integers(128, len(data) - 960, 300):
+        damaged = bytearray(data)
+        damaged[position] ^= int(rng.integers(1, 256))
+        try:
+            film = read_film(bytes(damaged))
+        except DicomError:
+            continue
+        assert film.stored.size > 0
