@@ -31,7 +31,7 @@ test: setup
 serve: setup
 	@mkdir -p "$(STUDIES)"
 	@echo "radedit: serving $(STUDIES) at http://127.0.0.1:$(PORT); stop with Ctrl-C"
-	@$(BIN)/monailabel start_server --app apps/radedit --studies "$(STUDIES)" \
+	@$(BIN)/python -m monailabel.main start_server --app apps/radedit --studies "$(STUDIES)" \
 	    --conf models radedit,lung_segmentation --host 127.0.0.1 --port $(PORT)
 
 lint: setup

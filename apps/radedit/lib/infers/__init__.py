@@ -1,0 +1,1 @@
+"""MONAI Label tasks; the only home of its request dicts."""

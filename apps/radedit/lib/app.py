@@ -1,0 +1,202 @@
+"""The MONAI Label app: which tasks there are, where films come from, and plain refusals."""
+
+from __future__ import annotations
+
+import logging
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import HTTPException
+from monailabel.config import settings as monai_settings
+from monailabel.interfaces.app import MONAILabelApp
+from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+
+from radedit.lib.errors import NotFoundError, ParameterError, RadEditError
+from radedit.lib.infers.lung_segmentation import LungSegmentation
+from radedit.lib.infers.radedit import RadEdit
+from radedit.lib.pipeline import Editor
+from radedit.lib.studies import FilmFolder
+from radedit_dicom.errors import DicomError
+
+TASKS: Final = ("radedit", "lung_segmentation")
+OUTPUT_FOLDER: Final = "edited"
+# `output` is ours; the others are those of MONAI Label's own apps that mean something here
+# or that its users are wont to give.
+CONF_KEYS: Final = frozenset(
+    {
+        "models",
+        "output",
+        "preload",
+        "server_mode",
+        "skip_scoring",
+        "skip_strategies",
+        "skip_trainers",
+        "use_pretrained_model",
+    }
+)
+
+
+class RadEditApp(MONAILabelApp):
+    """Edit and segment the chest films of a folder.
+
+    Parameters
+    ----------
+    app_dir : folder of main.py
+    studies : folder of films
+    conf : `--conf` pairs: `models`, names of `TASKS` with commas between, or all; `output`,
+        the folder for results (studies/edited); `preload`, true = load the model at once
+
+    Raises
+    ------
+    SystemExit
+        The configuration is refused; its text is the sentence why.
+    """
+
+    def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str] | None) -> None:
+        # MONAI Label logs every request whole, and a prompt is nobody's business.
+        logging.getLogger("monailabel.endpoints.infer").setLevel(logging.WARNING)
+        conf = dict(conf or {})
+        try:
+            self._chosen = chosen_tasks(conf)
+            if studies.startswith(("http://", "https://")):
+                raise ParameterError(
+                    "The studies are an address; this version serves a folder of DICOM files."
+                )
+            self._editor = Editor()
+            self._output = Path(conf.get("output") or Path(studies) / OUTPUT_FOLDER)
+            super().__init__(
+                app_dir=app_dir,
+                studies=studies,
+                conf=conf,
+                name="RadEdit for hospitals",
+                description="Edit chest radiographs by text to test other models. "
+                "Research and QA only, never diagnosis.",
+            )
+            if conf.get("preload", "false").lower() == "true" and "radedit" in self._chosen:
+                self._editor.backbone()
+        except RadEditError as error:
+            raise SystemExit(f"radedit: {error}") from error
+
+    def init_datastore(self) -> Datastore:
+        """Serve the films at the top of the studies folder."""
+        return FilmFolder(
+            Path(self.studies),
+            auto_reload=monai_settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
+            read_only=monai_settings.MONAI_LABEL_DATASTORE_READ_ONLY,
+        )
+
+    def init_infers(self) -> dict[str, InferTask]:
+        """Make the chosen tasks.
+
+        `radedit` alone can still take masks from `task:lung_segmentation:...`: the mask
+        grammar asks the network, not the task.
+        """
+        tasks: dict[str, InferTask] = {}
+        if "radedit" in self._chosen:
+            tasks["radedit"] = RadEdit(self._editor, self._output)
+        if "lung_segmentation" in self._chosen:
+            tasks["lung_segmentation"] = LungSegmentation()
+        return tasks
+
+    def infer(
+        self, request: dict[str, Any], datastore: Datastore | None = None
+    ) -> dict[str, Any] | None:
+        """Run one task.
+
+        Raises
+        ------
+        fastapi.HTTPException
+            The request is refused: the error's own status, its sentence as the detail. MONAI
+            Label would answer any other exception with a bare 500.
+        """
+        datastore = datastore or self.datastore()
+        try:
+            self._check_model(request.get("model"))
+            image_id = request.get("image")
+            film = self._film_path(image_id, datastore)
+            self._check_upload(request.get("label"))
+            # An edited film is no label of its source.
+            save_label = bool(request.get("save_label")) and request["model"] != "radedit"
+            result: dict[str, Any] | None = super().infer({**request, "image": film}, datastore)
+        except (RadEditError, DicomError) as error:
+            # MONAI Label removes uploads only behind a good answer.
+            for path in map(_form_file, (request.get("image"), request.get("label"))):
+                if path is not None:
+                    path.unlink(missing_ok=True)
+            raise HTTPException(error.http_status, str(error)) from error
+        if result and save_label and image_id in datastore.list_images():
+            tag = request.get("label_tag", DefaultLabelTag.ORIGINAL)
+            about = {"model": request["model"], "params": result["params"]}
+            result["label"] = datastore.save_label(image_id, result["file"], tag, about)
+        return result
+
+    def _check_model(self, name: object) -> None:
+        if name not in self._infers:
+            known = ", ".join(self._infers)
+            raise NotFoundError(f"There is no model '{name}' here; there are {known}.")
+
+    def _film_path(self, image: object, datastore: Datastore) -> str:
+        """Give the path behind an image id, an upload or a session, and no other path."""
+        if isinstance(image, str):
+            if image in datastore.list_images():
+                return str(datastore.get_image_uri(image))
+            if self._is_upload(image):
+                return image
+        raise NotFoundError(f"There is no image '{image}'; GET /datastore lists the films.")
+
+    def _check_upload(self, label: object) -> None:
+        if label and not self._is_upload(label):
+            raise ParameterError("label is a path; upload the mask as the form's file 'label'.")
+
+    def _is_upload(self, path: object) -> bool:
+        """Say whether MONAI Label made this file, from a form or for a session."""
+        if _form_file(path) is not None:
+            return True
+        sessions = self.sessions()
+        if not isinstance(path, str) or not sessions:
+            return False
+        resolved = Path(path).resolve()
+        return resolved.is_file() and resolved.is_relative_to(Path(sessions.store_path).resolve())
+
+
+def _form_file(path: object) -> Path | None:
+    """Give the path of a form's uploaded file; None for any other file or value.
+
+    MONAI Label puts uploads into the temporary folder under names that tempfile draws.
+    """
+    if not isinstance(path, str):
+        return None
+    resolved = Path(path).resolve()
+    drawn = re.match(rf"{tempfile.gettempprefix()}[a-z0-9_]{{8}}(\.|$)", resolved.name)
+    here = resolved.parent == Path(tempfile.gettempdir()).resolve()
+    return resolved if drawn and here and resolved.is_file() else None
+
+
+def chosen_tasks(conf: Mapping[str, str]) -> tuple[str, ...]:
+    """Read `--conf models`.
+
+    Raises
+    ------
+    ParameterError
+        A key or a task is unknown, or no task is chosen; names the choices.
+    """
+    for key in conf:
+        if key not in CONF_KEYS:
+            raise ParameterError(
+                f"There is no --conf key '{key}'; known keys are {', '.join(sorted(CONF_KEYS))}."
+            )
+    names = [name.strip() for name in conf.get("models", "").split(",") if name.strip()]
+    if not names:
+        raise ParameterError(
+            f"No models are chosen; add --conf models NAME[,NAME] with {', '.join(TASKS)} or all."
+        )
+    if names == ["all"]:
+        return TASKS
+    for name in names:
+        if name not in TASKS:
+            raise ParameterError(f"There is no model '{name}'; known are {', '.join(TASKS)}, all.")
+    return tuple(task for task in TASKS if task in names)
