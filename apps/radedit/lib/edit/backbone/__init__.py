@@ -1,0 +1,16 @@
+"""Diffusers-layout checkpoints: found, checked, loaded and called.
+
+The one place of the package that imports diffusers, transformers and huggingface_hub, and
+only when a checkpoint is loaded.
+
+    files    where each file lies (folder or Hub cache) and whether its hash is right
+    modules  networks built from a configuration and safetensors weights, no remote code
+    text     tokenizer and text encoder (BERT, CLIP)
+    noise    alpha_bar from scheduler_config.json
+    model    Backbone and load_backbone
+    pin      prints the sha256 table of a folder for models.toml
+"""
+
+from radedit.lib.edit.backbone.model import Backbone, load_backbone
+
+__all__ = ["Backbone", "load_backbone"]
