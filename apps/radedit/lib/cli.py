@@ -103,11 +103,12 @@ def edit(
 @app.command()
 def check(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="DICOM files.")],
+    show_warnings: Annotated[bool, typer.Option("--warnings", help="List warnings too.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Check objects with dciodvfy and our own rules; any error makes the exit code 1."""
     with _refusals():
-        from radedit_dicom.conformance import check_file, passes
+        from radedit_dicom.conformance import Severity, check_file, passes
 
         found = {str(path): check_file(path) for path in _expanded(files)}
         good = all(passes(findings) for findings in found.values())
@@ -118,6 +119,8 @@ def check(
             for name, findings in found.items():
                 print(f"{'ok    ' if passes(findings) else 'FAILED'} {name}")
                 for finding in findings:
+                    if finding.severity is Severity.WARNING and not show_warnings:
+                        continue
                     print(f"       {finding.severity.value}: {finding.rule}: {finding.sentence}")
         if not good:
             raise typer.Exit(1)

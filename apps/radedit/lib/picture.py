@@ -69,31 +69,42 @@ def _draw(
 
     before = to_display(film)
     after = to_display(replace(film, stored=stored))
-    rows, cols = before.shape
-    figure = Figure(figsize=(15, 5.4 * rows / cols + 0.7), dpi=100, layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots(1, 3)
-    for axis, image, title in zip(axes[:2], (before, after), ("before", "after"), strict=True):
-        axis.imshow(image, cmap="gray", vmin=0, vmax=1)
-        axis.set_title(title)
     change = after - before
     limit = max(float(np.abs(change).max()), 1e-3)
-    shown = axes[2].imshow(change, cmap="RdBu_r", vmin=-limit, vmax=limit)
-    axes[2].set_title("difference (display range 0 to 1)")
-    figure.colorbar(shown, ax=axes[2], shrink=0.7)
-    for axis in axes:
-        axis.set_axis_off()
-        for name, mask in masks.items():
-            _outline(axis, mask, COLOURS[name])
+    figure = Figure(figsize=(13.5, 9.6), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    panels = (("before", before, True), ("after", after, False), ("difference", change, True))
+    for row, window in enumerate((np.s_[:, :], _close_up(masks["edit"]))):
+        for column, (title, image, outlined) in enumerate(panels):
+            axis = figure.add_subplot(2, 3, 3 * row + column + 1)
+            axis.set_axis_off()
+            axis.set_title(f"{title}, {'close up' if row else 'whole film'}", fontsize=10)
+            span = (-limit, limit) if title == "difference" else (0, 1)
+            colours = "RdBu_r" if title == "difference" else "gray"
+            shown = axis.imshow(image[window], cmap=colours, vmin=span[0], vmax=span[1])
+            for name, mask in masks.items() if outlined else ():
+                _outline(axis, mask[window], COLOURS[name])
+        figure.colorbar(shown, ax=axis, shrink=0.7, label="change of display intensity (range 1)")
     figure.suptitle(
         f'AI-EDITED (SYNTHETIC) NOT FOR DIAGNOSIS   "{record.prompt}"   '
-        f"{record.model}, {record.steps} steps, w = {record.guidance:g}, seed {record.seed}   "
-        "red: may change, blue: must stay",
+        f"{record.model}, {record.steps} steps, w = {record.guidance:g}, seed {record.seed}\n"
+        "red outline: may change, and a band around it; blue outline: must stay",
         fontsize=10,
     )
     figure.savefig(path)
 
 
-def _outline(axis: object, mask: NDArray[np.bool_], colour: str) -> None:
+def _close_up(edit: NDArray[np.bool_]) -> tuple[slice, slice]:
+    """A square window around the edit mask, with room for its band."""
+    rows, cols = np.flatnonzero(edit.any(axis=1)), np.flatnonzero(edit.any(axis=0))
+    half = 0.5 * max(np.ptp(rows), np.ptp(cols)) + max(edit.shape) / 10
+    spans = []
+    for hits, size in ((rows, edit.shape[0]), (cols, edit.shape[1])):
+        middle = (hits[0] + hits[-1]) / 2
+        spans.append(slice(max(0, int(middle - half)), min(size, int(middle + half))))
+    return spans[0], spans[1]
+
+
+def _outline(axis: Any, mask: NDArray[np.bool_], colour: str) -> None:
     if mask.any() and not mask.all():
-        axis.contour(mask, levels=[0.5], colors=[colour], linewidths=0.9)  # type: ignore[attr-defined]
+        axis.contour(mask, levels=[0.5], colors=[colour], linewidths=1.0)

@@ -171,7 +171,7 @@ class Editor:
         )
         x0 = torch.cat([backbone.encode(_tensor(p.image)) for p in prepared])
         clock.lap("encode")
-        delta = self._delta(prepared, backbone, schedule, x0, progress)
+        delta, inversion = self._delta(prepared, backbone, schedule, x0, progress)
         clock.lap("edit")
         # Both decodings in one call per case, so that rounding is the same in both.
         pairs = [
@@ -180,7 +180,7 @@ class Editor:
         ]
         clock.lap("decode")
         results = [
-            self._finish(p, pair, backbone, len(cases))
+            self._finish(p, pair, backbone, (len(cases), inversion))
             for p, pair in zip(prepared, pairs, strict=True)
         ]
         clock.lap("composite")
@@ -215,6 +215,7 @@ class Editor:
         stretched = np.clip((display - low) / (high - low), 0, 1)
         grid = SquareGrid(*film.shape, backbone.image_size)
         return Prepared(
+            edit_id=_edit_id(case, parameters, backbone.sha256, (edit, keep)),
             case=case,
             parameters=parameters,
             edit=edit,
@@ -232,7 +233,8 @@ class Editor:
         schedule: Schedule,
         x0: torch.Tensor,
         progress: Progress | None,
-    ) -> torch.Tensor:
+    ) -> tuple[torch.Tensor, str]:
+        """The latents' change, and whether its inversion was "computed" or "cached"."""
         cells = int(x0.shape[-1])
         requests = [p.case.request for p in prepared]
         uncond = backbone.encode_text([""])
@@ -260,6 +262,7 @@ class Editor:
         ]
         known = [self._inversions.get(key) for key in keys]
         cached = [k for k in known if k is not None]
+        is_cached = len(cached) == len(keys)
         collected: list[torch.Tensor] = []
         delta = radedit(
             backbone.denoise,
@@ -270,17 +273,17 @@ class Editor:
                 schedule,
                 noise,
                 prepared[0].parameters.guidance,
-                torch.stack(cached, dim=1) if len(cached) == len(keys) else None,
+                torch.stack(cached, dim=1) if is_cached else None,
             ),
             Hooks(progress=progress, inverted=lambda _, e: collected.append(e.cpu())),
         )
-        if len(cached) < len(keys):
+        if not is_cached:
             for key, e_inv in zip(keys, torch.stack(collected).unbind(1), strict=True):
                 self._inversions.put(key, e_inv)
-        return delta
+        return delta, "cached" if is_cached else "computed"
 
     def _finish(
-        self, p: Prepared, pair: torch.Tensor, backbone: Backbone, batch: int
+        self, p: Prepared, pair: torch.Tensor, backbone: Backbone, run: tuple[int, str]
     ) -> dict[str, Any]:
         film = p.case.film
         edited, unedited = pair.float().cpu().numpy()[:, 0]
@@ -298,7 +301,7 @@ class Editor:
             "fidelity": fidelity(
                 (film.stored, stored), (p.display, display), p.edit, p.keep, support
             ),
-            "provenance": _provenance(p, stored, backbone, batch),
+            "provenance": _provenance(p, stored, backbone, run),
         }
 
 
@@ -369,8 +372,11 @@ def _with_pixels(film: Film, stored: NDArray[Any]) -> Film:
     return replace(film, stored=stored)
 
 
-def _provenance(p: Prepared, stored: NDArray[Any], backbone: Backbone, batch: int) -> Provenance:
+def _provenance(
+    p: Prepared, stored: NDArray[Any], backbone: Backbone, run: tuple[int, str]
+) -> Provenance:
     request, parameters = p.case.request, p.parameters
+    batch, inversion = run
     return Provenance(
         edit_id=p.edit_id,
         tool=TOOL,
@@ -398,6 +404,7 @@ def _provenance(p: Prepared, stored: NDArray[Any], backbone: Backbone, batch: in
         extra={
             "band_px": str(parameters.band_px),
             "feather_px": str(parameters.feather_px),
+            "inversion": inversion,
         },
     )
 
