@@ -50,13 +50,23 @@ def peer() -> Callable[[str], str]:
     return find
 
 
-@pytest.fixture
-def free_port() -> int:
-    """Give a TCP port of the loopback interface that was free a moment ago."""
+def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
+
+
+@pytest.fixture
+def free_port() -> int:
+    """Give a TCP port of the loopback interface that was free a moment ago."""
+    return _free_port()
+
+
+@pytest.fixture(scope="session")
+def new_port() -> Callable[[], int]:
+    """Give such a port at each call, for servers that outlive one test."""
+    return _free_port
 
 
 def _pydicom_data_file(name: str) -> Path:
