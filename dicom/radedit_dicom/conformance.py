@@ -27,7 +27,7 @@ _ALLOWED = re.compile(
     r"\(0x0008,0x001c\)\s+(\?|CS)\s*(Synthetic Data)?\s*"
 )
 #: What dciodvfy quotes may be patient data, save the names of attributes.
-_QUOTED = re.compile(r"(?<!attribute )<[^>]*>")
+_QUOTED = re.compile(r"(?<!attribute )(?<!Element=)(?<!Module=)<[^>]*>")
 _REPORT_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
 
 

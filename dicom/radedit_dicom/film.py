@@ -14,8 +14,8 @@ from pydicom.encaps import generate_frames
 from pydicom.pixels.utils import pixel_array
 
 from radedit_dicom.errors import UnsupportedImageError
-from radedit_dicom.gate import check_film, is_native, is_uid
-from radedit_dicom.parsing import parse
+from radedit_dicom.gate import check_film, is_native
+from radedit_dicom.parsing import is_uid, parse
 
 MAX_PIXELS = 8192 * 8192
 

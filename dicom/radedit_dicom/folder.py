@@ -8,6 +8,7 @@ files themselves, and written by this module, so that a crash leaves nothing hal
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import re
@@ -63,10 +64,8 @@ class FolderArchive:
         }
         with self._lock, tempfile.TemporaryDirectory(prefix="radedit-index-") as name:
             known = self._screen()
-            for path, instance in known.items():
-                link = Path(name) / _hashed(instance.sop_instance_uid)
-                if not link.exists():
-                    link.symlink_to(path.resolve())
+            for number, path in enumerate(known):
+                (Path(name) / str(number)).symlink_to(path.resolve())
             client = DICOMfileClient(Path(name).as_uri(), in_memory=True)
             rows = client.search_for_instances(search_filters=wanted)
         by_uid = {instance.sop_instance_uid: instance for instance in known.values()}
@@ -243,8 +242,10 @@ def _write_all(files: Sequence[tuple[Path, bytes]]) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
             staged.append((_staged(target, content, made), target))
         for temporary, target in staged:
-            made.append(target)
+            if target.exists():
+                raise FileExistsError(errno.EEXIST, "a damaged file is in the way", str(target))
             temporary.rename(target)
+            made.append(target)
         for folder in {target.parent for target, _ in files}:
             _sync(folder)
         for target, content in files:

@@ -15,6 +15,7 @@ from pydicom.uid import UID
 
 from radedit_dicom import vocabulary as words
 from radedit_dicom.errors import AlreadySyntheticError, UnsupportedImageError
+from radedit_dicom.parsing import is_uid
 
 _TEXTS = (
     "StudyDescription",
@@ -22,7 +23,6 @@ _TEXTS = (
     "ProtocolName",
     "PerformedProcedureStepDescription",
 )
-_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", re.ASCII)
 _NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
 
 
@@ -53,11 +53,6 @@ def check_film(header: Dataset, *, allow_synthetic: bool, max_pixels: int) -> No
     _check_body_part(header)
     _check_view(header)
     _check_decoder(header.file_meta.TransferSyntaxUID)
-
-
-def is_uid(text: object) -> bool:
-    """Tell whether a text is a well-formed UID (PS3.5 9.1), without pydicom's warnings."""
-    return len(str(text)) <= 64 and _UID.fullmatch(str(text)) is not None
 
 
 def is_native(syntax: str) -> bool:

@@ -7,6 +7,7 @@ convert) is dealt with here; whether the object may be edited is decided in `gat
 from __future__ import annotations
 
 import logging
+import re
 import struct
 import threading
 import warnings
@@ -28,6 +29,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from radedit_dicom.errors import NotDicomError, UnsupportedImageError
 
 MAX_DEPTH = 32
+_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", re.ASCII)
 _T = TypeVar("_T", Dataset, UID)
 _LOCK = threading.Lock()  # the switches below are global
 #: What pydicom is seen to raise on broken bytes.
@@ -92,6 +94,11 @@ def parse(source: Path | bytes | Dataset, *, pixels: bool) -> Dataset:
         return _settled(lambda: pydicom.dcmread(stream, stop_before_pixels=not pixels))
 
 
+def is_uid(text: object) -> bool:
+    """Tell whether a text is a well-formed UID (PS3.5 9.1), without pydicom's warnings."""
+    return len(str(text)) <= 64 and _UID.fullmatch(str(text)) is not None
+
+
 def transfer_syntax(stream: BinaryIO) -> UID:
     """Read the transfer syntax from the file meta group alone.
 
@@ -112,7 +119,7 @@ def transfer_syntax(stream: BinaryIO) -> UID:
     read_preamble(stream, force=False)
     meta = read_dataset(stream, False, True, stop_when=_after_meta)
     value = meta.get("TransferSyntaxUID")
-    if not value:
+    if not is_uid(value):
         raise InvalidDicomError("no transfer syntax")
     return UID(str(value))
 

@@ -44,11 +44,19 @@ class Presentation:
     window : (float, float) or None
         Centre and width of the window that was made up (the range of the film's pixels,
         in modality units) because the film has neither window nor VOI LUT; else None.
+    inverted : bool
+        True when the film turns black and white round (MONOCHROME1).
     """
 
     first: int
     table: NDArray[np.float64]
     window: tuple[float, float] | None
+    inverted: bool
+
+    @property
+    def before_polarity(self) -> NDArray[np.float64]:
+        """`table` as it is before black and white are turned round (float64 [n] in [0, 1])."""
+        return np.asarray(1.0 - self.table if self.inverted else self.table, dtype=np.float64)
 
 
 def presentation_table(film: Film) -> Presentation:
@@ -80,8 +88,9 @@ def presentation_table(film: Film) -> Presentation:
     low, high = film.stored_range
     values = modality_values(film.header, np.arange(low, high + 1, dtype=np.int64))
     shown, window = voi_values(film.header, values, lambda: _used_range(film, values))
-    table = 1.0 - shown if _is_inverted(film) else shown
-    return Presentation(first=low, table=_monotone(table), window=window)
+    inverted = _is_inverted(film)
+    table = _monotone(1.0 - shown if inverted else shown)
+    return Presentation(first=low, table=table, window=window, inverted=inverted)
 
 
 def to_display(film: Film) -> NDArray[np.float32]:

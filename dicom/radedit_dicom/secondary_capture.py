@@ -30,7 +30,7 @@ from radedit_dicom.marks import (
 )
 from radedit_dicom.pixels import presentation_table
 from radedit_dicom.provenance import Provenance, edit_uid, pixel_sha256
-from radedit_dicom.study import StudyContext
+from radedit_dicom.study import StudyContext, is_valid
 
 #: Copied as they are when the source has them.
 _COPIED = (
@@ -49,6 +49,9 @@ _COPIED = (
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
 )
+_WINDOW = ("WindowCenter", "WindowWidth", "VOILUTFunction")
+#: No paired structure, so that Laterality must not be there (PS3.3 C.7.3.1).
+_UNPAIRED = frozenset({"CHEST", "THORAX"})
 _LOSSY_SYNTAXES = frozenset(
     {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81"}
 )
@@ -176,13 +179,15 @@ def _describe(image: Dataset, film: Film, provenance: Provenance, study: StudyCo
         code_item(words.PIXEL_BY_PIXEL_MASK),
         code_item(words.GENERATIVE_EDIT),
     ]
-    image.PatientOrientation = header.get("PatientOrientation") or None
+    orientation = header.get("PatientOrientation")
+    image.PatientOrientation = orientation if is_valid(header, "PatientOrientation") else None
     # The gate has found a chest, perhaps in a text that is not copied.
-    image.BodyPartExamined = str(header.get("BodyPartExamined") or "CHEST")
-    if header.get("Laterality"):
+    part = header.get("BodyPartExamined")
+    image.BodyPartExamined = str(part) if is_valid(header, "BodyPartExamined") else "CHEST"
+    if image.BodyPartExamined not in _UNPAIRED and is_valid(header, "Laterality"):
         image.Laterality = str(header.Laterality)
     for name in _COPIED:
-        if header.get(name) not in (None, ""):
+        if is_valid(header, name):
             image[name] = header[name]
     if film.transfer_syntax in _LOSSY_SYNTAXES:
         image.LossyImageCompression = "01"
@@ -193,43 +198,44 @@ def _copy_spacing(image: Dataset, header: Dataset) -> None:
     for name in ("PixelSpacing", "ImagerPixelSpacing"):
         if positive_pair(header, name) is not None:
             image[name] = header[name]
-    if "PixelSpacing" in image and header.get("PixelSpacingCalibrationType"):
+    if "PixelSpacing" in image and is_valid(header, "PixelSpacingCalibrationType"):
         image.PixelSpacingCalibrationType = str(header.PixelSpacingCalibrationType)
-        description = str(header.get("PixelSpacingCalibrationDescription") or "")
-        if description:
-            image.PixelSpacingCalibrationDescription = description
+        if is_valid(header, "PixelSpacingCalibrationDescription"):
+            image.PixelSpacingCalibrationDescription = header.PixelSpacingCalibrationDescription
 
 
 def _display(image: Dataset, film: Film) -> None:
     """Write the look-up tables so that viewers show source and edit alike."""
-    modality = film.header.get("ModalityLUTSequence")
-    if modality:
-        image.ModalityLUTSequence = [_wide_lut(modality[0], film, rescale=False)]
+    shown = presentation_table(film)
     voi = film.header.get("VOILUTSequence")
-    if voi:
-        image.VOILUTSequence = [_wide_lut(item, film, rescale=True) for item in voi]
-    window = presentation_table(film).window
-    if window is not None:
-        for name in ("WindowCenter", "WindowWidth", "VOILUTFunction"):
-            if name in image:
-                del image[name]
-        image.WindowCenter, image.WindowWidth = (f"{value:.10g}" for value in window)
+    if film.header.get("ModalityLUTSequence"):
+        # An SC may hold 8 or 16-bit entries only, and scaling modality values would shift
+        # every window; so the whole chain up to polarity becomes one VOI LUT.
+        _forget(image, "RescaleSlope", "RescaleIntercept", "RescaleType", *_WINDOW)
+        image.VOILUTSequence = [_lut_item(shown.before_polarity, shown.first)]
+    elif voi:
+        image.VOILUTSequence = [_wide_lut(item) for item in voi]
+    elif shown.window is not None:
+        _forget(image, *_WINDOW)
+        image.WindowCenter, image.WindowWidth = (f"{value:.10g}" for value in shown.window)
 
 
-def _wide_lut(source: Dataset, film: Film, *, rescale: bool) -> Dataset:
-    """Copy a LUT with 16-bit entries, the only wide ones an SC may have (PS3.3 C.11.2.1.1).
+def _forget(image: Dataset, *names: str) -> None:
+    for name in names:
+        if name in image:
+            delattr(image, name)
 
-    VOI entries are scaled, since their meaning is relative to the largest; modality entries
-    keep their value.
-    """
+
+def _wide_lut(source: Dataset) -> Dataset:
+    """Copy a VOI LUT with 16-bit entries, the only wide ones an SC may have (C.11.2.1.1)."""
     entries, first, bits = lut_entries(source)
-    factor = 65535.0 / ((1 << bits) - 1) if rescale else 1.0
+    return _lut_item(entries / ((1 << bits) - 1), first)
+
+
+def _lut_item(levels: NDArray[np.float64], first: int) -> Dataset:
     item = Dataset()
-    item.add_new(0x00283002, "SS" if first < 0 else "US", [len(entries) % 65536, first, 16])
-    item.LUTData = np.rint(entries * factor).astype("<u2").tobytes()
-    item["LUTData"].VR = "OW"
-    if "ModalityLUTType" in source:
-        item.ModalityLUTType = str(source.ModalityLUTType)
+    item.add_new(0x00283002, "SS" if first < 0 else "US", [len(levels) % 65536, first, 16])
+    item.add_new(0x00283006, "OW", np.rint(levels * 65535.0).astype("<u2").tobytes())
     return item
 
 

@@ -238,8 +238,6 @@ def _place(segmentation: Dataset, image: Dataset) -> None:
         )
     segmentation.PatientOrientation = image.get("PatientOrientation") or None
     segmentation.BodyPartExamined = image.BodyPartExamined
-    if image.get("Laterality"):
-        segmentation.Laterality = image.Laterality
 
 
 def _check_segmentation(dataset: Dataset, film: Film) -> None:

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
+from pydicom import config
 from pydicom.dataset import Dataset
+from pydicom.valuerep import validate_value
 
 from radedit_dicom.film import Film
 from radedit_dicom.provenance import Provenance, edit_uid
@@ -36,6 +38,7 @@ _IDENTITY = (
     "PatientWeight",
     "TimezoneOffsetFromUTC",
 )
+_TEXT_VRS = frozenset({"AS", "CS", "DA", "DS", "IS", "LO", "PN", "SH", "TM", "UI"})
 #: Type 2 of the same modules: present in every object, if need be empty.
 _ALWAYS = (
     "PatientName",
@@ -48,6 +51,25 @@ _ALWAYS = (
     "AccessionNumber",
     "ReferringPhysicianName",
 )
+
+
+def is_valid(header: Dataset, keyword: str) -> bool:
+    """Tell whether an attribute is present, not empty, and legal for its VR.
+
+    What is not is left out of new objects: they must conform, and pydicom would log the
+    offending value, which may be patient data.
+    """
+    if header.get(keyword) in (None, "", []):
+        return False
+    element = header[keyword]
+    values = element.value if element.VM > 1 else [element.value]
+    try:
+        for value in values:
+            text = str(value) if element.VR in _TEXT_VRS else value
+            validate_value(element.VR, text, config.RAISE)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 @dataclass(frozen=True)
@@ -122,7 +144,7 @@ class StudyContext:
         -------
         StudyContext
         """
-        found = {name: film.header[name].value for name in _IDENTITY if name in film.header}
+        found = {name: film.header[name].value for name in _IDENTITY if is_valid(film.header, name)}
         return cls(MappingProxyType(found), is_source_study=True)
 
     def apply(self, dataset: Dataset) -> None:
