@@ -57,8 +57,8 @@ $(STAMPS)/venv:
 
 $(STAMPS)/installed: requirements.lock pyproject.toml $(STAMPS)/venv
 	@echo "radedit: installing the locked packages (the first time takes some minutes)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -r requirements.lock
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements.lock
+	@$(BIN)/python -m pip install -qq --disable-pip-version-check \
 	    --no-deps --no-build-isolation -e .
 	@$(BIN)/python -c 'import torch' 2>/dev/null || { \
 	    echo "radedit: torch was installed but does not load; on a machine without a GPU set" \
