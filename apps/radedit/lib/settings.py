@@ -191,6 +191,8 @@ _VARIABLES: Final[Mapping[str, tuple[str, type]]] = MappingProxyType(
         "RADEDIT_INVERSION_CACHE_MB": ("inversion_cache_mb", int),
     }
 )
+# Not settings of the package: they name the user's file and serve the tests.
+_ELSEWHERE: Final = ("RADEDIT_CONFIG", "RADEDIT_FILMS", "RADEDIT_REQUIRE_PEERS")
 _TOP: Final = {key: kind for key, kind in _VARIABLES.values()} | {"defaults": dict, "models": dict}
 _MODEL: Final = {
     "title": str,
@@ -229,10 +231,10 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     tree = _read(PACKAGED)
     if environ.get("RADEDIT_CONFIG"):
         tree = _merge(tree, _read(Path(environ["RADEDIT_CONFIG"]).expanduser()))
-    known = {*_VARIABLES, "RADEDIT_CONFIG"}
+    known = {*_VARIABLES, *_ELSEWHERE}
     given = {name for name in environ if name.startswith("RADEDIT_")}
     _refuse_unknown(given, known, "the environment")
-    for name in sorted(given - {"RADEDIT_CONFIG"}):
+    for name in sorted(given - set(_ELSEWHERE)):
         key, kind = _VARIABLES[name]
         tree[key] = _from_text(name, environ[name], kind)
     return _settings(tree)

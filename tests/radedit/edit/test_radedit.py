@@ -232,6 +232,21 @@ def test_a_cached_inversion_agrees_with_an_uncached_one(case: Case, f: Any) -> N
     assert_close(fresh, case.run(f, plan=plan), case.x0.dtype)
 
 
+@both
+def test_what_is_cached_does_not_depend_on_the_edit_it_was_collected_in(case: Case, f: Any) -> None:
+    """So a cached edit can be replayed to the byte from an uncached edit with any prompt."""
+    c, collected = case.conditioning, ([], [])
+    for cond, kept in zip((c.cond + 1, c.cond - 1), collected, strict=True):
+        case.run(
+            f,
+            Hooks(inverted=lambda _, e, kept=kept: kept.append(e)),
+            conditioning=replace(c, cond=cond),
+            masks=EditMasks(whole(case, 1)),
+            plan=replace(case.plan, guidance=5.0),
+        )
+    assert torch.equal(torch.stack(collected[0]), torch.stack(collected[1]))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("steps", [7, 20, 30])
 def test_no_nan_in_any_precision(dtype: torch.dtype, steps: int, gaussian: Any, unets: Any) -> None:
