@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from radedit.lib.errors import NotFoundError, ParameterError
 from radedit.lib.settings import (
     PARAMETERS,

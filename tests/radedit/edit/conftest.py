@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from radedit.lib.settings import Access, ComponentSpec, ModelSpec
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+
+from radedit.lib.settings import Access, ComponentSpec, ModelSpec
 
 torch.set_num_threads(1)
 

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from radedit.lib.edit.backbone import Backbone, load_backbone
 from radedit.lib.edit.backbone.noise import noise_schedule
 from radedit.lib.edit.backbone.pin import main as pin
@@ -18,7 +20,6 @@ from radedit.lib.edit.radedit import Conditioning, EditMasks, Plan, radedit
 from radedit.lib.edit.schedule import make_schedule
 from radedit.lib.errors import CheckpointError, PromptError
 from radedit.lib.settings import ComponentSpec
-from safetensors.torch import load_file, save_file
 
 torch.set_num_threads(1)
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import torch
+
 from radedit.lib.edit.backbone import load_backbone
 from radedit.lib.edit.backbone.files import file_sha256, locate
 from radedit.lib.errors import CheckpointError

@@ -11,6 +11,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from torch import Tensor
+
 from radedit.lib.edit.inversion import draw_noise_batch, q_sample
 from radedit.lib.edit.radedit import (
     Conditioning,
@@ -22,7 +24,6 @@ from radedit.lib.edit.radedit import (
 )
 from radedit.lib.edit.schedule import Schedule, make_schedule
 from radedit.lib.errors import MaskError, RadEditError
-from torch import Tensor
 
 SHAPE = (2, 8, 8)
 DTYPES = (torch.float32, torch.bfloat16)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from radedit.lib.edit.schedule import make_schedule, trailing_timesteps
 from radedit.lib.errors import ParameterError
 
