@@ -1,0 +1,1 @@
+"""RadEdit for hospitals: the MONAI Label app and its library."""

@@ -135,7 +135,9 @@ def test_a_folder_is_edited_film_by_film_and_every_other_file_is_accounted_for(
         assert result.returncode == 0, result.stderr
         rows = {Path(r["input"]).name: r for r in json.loads(result.stdout)["files"]}
         assert rows["a.dcm"].get("already_there", False) is already
-        assert "EXTREMITY" in rows["b.dcm"]["passed_over"] or "chest" in rows["b.dcm"]["passed_over"]
+        assert (
+            "EXTREMITY" in rows["b.dcm"]["passed_over"] or "chest" in rows["b.dcm"]["passed_over"]
+        )
         assert "passed_over" in rows["notes.txt"]
     assert len(list((tmp_path / "out").rglob("*.dcm"))) == 3
 

@@ -42,7 +42,8 @@ def test_the_weight_is_exactly_zero_on_keep_and_beyond_the_band(
     edit, keep = pair
     weight = support_weight(edit, keep, p)
     assert weight.dtype == np.float32
-    assert 0 <= weight.min() and weight.max() <= 1
+    assert weight.min() >= 0
+    assert weight.max() <= 1
     assert not weight[keep].any()
     if p.support == "band":
         rows, cols = np.nonzero(edit)

@@ -154,7 +154,9 @@ def test_without_an_edit_mask_the_whole_film_but_the_keep_mask_may_change() -> N
         ("box:2,2,4,4", "box:0,0,9,9", "wholly inside the keep mask"),
     ],
 )
-def test_an_edit_that_could_change_nothing_is_refused(edit: str, keep: str | None, says: str) -> None:
+def test_an_edit_that_could_change_nothing_is_refused(
+    edit: str, keep: str | None, says: str
+) -> None:
     with pytest.raises(MaskError, match=says):
         masks.resolve(draw(edit), None if keep is None else draw(keep), FRAME)
 

@@ -15,6 +15,7 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
+
 from radedit_dicom.objects import EditObjects, build_objects
 from radedit_dicom.pixels import Film, apply_display_delta, read_film
 from radedit_dicom.provenance import Provenance, pixel_sha256

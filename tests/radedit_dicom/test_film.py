@@ -26,6 +26,7 @@ from pydicom.uid import (
     RLELossless,
     SecondaryCaptureImageStorage,
 )
+
 from radedit_dicom.errors import (
     AlreadySyntheticError,
     DicomError,

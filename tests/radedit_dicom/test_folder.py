@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from pydicom.dataset import Dataset
+
 from radedit_dicom.archive import Instance, Query, checked_uid
 from radedit_dicom.errors import ArchiveError
 from radedit_dicom.folder import FolderArchive

@@ -12,6 +12,7 @@ import pydicom
 import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
+
 from radedit_dicom.conformance import Severity, check_dataset, check_file, passes
 from radedit_dicom.errors import (
     ArchiveError,

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.pixels.processing import apply_modality_lut, apply_voi_lut
+
 from radedit_dicom.errors import UnsupportedImageError
 from radedit_dicom.pixels import apply_display_delta, presentation_table, read_film, to_display
 

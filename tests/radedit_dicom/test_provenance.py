@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydicom.dataset import Dataset
+
 from radedit_dicom.errors import ProvenanceError
 from radedit_dicom.provenance import (
     Provenance,

@@ -6,6 +6,7 @@ import pytest
 from pydicom.datadict import dictionary_VR, tag_for_keyword
 from pydicom.sr._concepts_dict import concepts
 from pydicom.sr.coding import Code
+
 from radedit_dicom import vocabulary as words
 
 CODES = [value for value in vars(words).values() if isinstance(value, Code)]

@@ -1,0 +1,1 @@
+"""Settings data (TOML) that ships with the package."""

@@ -233,7 +233,7 @@ def _edit_folder(
             else:
                 try:
                     case = Case(film, request, FilmSources(film))
-                    if (known := editor.prepare(case).edit_id) in outbox.known:
+                    if (known := outbox.edit_id(editor.prepare(case).edit_id)) in outbox.known:
                         row |= {"edit_id": known, "already_there": True}
                     else:
                         row |= outbox.deliver(editor.edit_batch([case])[0]).summary()

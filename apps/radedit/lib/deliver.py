@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -93,6 +94,12 @@ class Outbox:
                 self._known[record.edit_id] = record
         return self._known
 
+    def edit_id(self, edit_id: str) -> str:
+        """Name an edit in this folder's kind of study: other studies need other UIDs."""
+        if self.study_mode == "new":
+            return edit_id
+        return hashlib.sha256(f"{edit_id} {self.study_mode}".encode()).hexdigest()[:32]
+
     def deliver(self, edited: Edited) -> Delivered:
         """Write the three objects of an edit, all or none.
 
@@ -103,10 +110,11 @@ class Outbox:
         DicomError
             An object cannot be built or stored; nothing is left behind.
         """
-        record = edited.provenance
+        record = replace(edited.provenance, edit_id=self.edit_id(edited.provenance.edit_id))
         earlier = self.known.get(record.edit_id)
         if earlier is not None and earlier.result_pixel_sha256 == record.result_pixel_sha256:
-            record = replace(record, created=earlier.created, platform=earlier.platform)
+            record = earlier
+        edited = replace(edited, provenance=record)
         masks = {EDIT_LABEL: edited.edit}
         if edited.keep.any():
             masks[KEEP_LABEL] = edited.keep

@@ -65,7 +65,7 @@ def server(studies: Path, output: Path, log: Path) -> Iterator[str]:
     port = _free_port()
     url = f"http://127.0.0.1:{port}"
     command = [
-        str(Path(sys.executable).with_name("monailabel")), "start_server",
+        sys.executable, "-m", "monailabel.main", "start_server",
         "--app", str(APP), "--studies", str(studies), "--host", "127.0.0.1", "--port", str(port),
         "--conf", "models", "radedit,lung_segmentation", "--conf", "output", str(output),
     ]  # fmt: skip

@@ -63,7 +63,7 @@ def segment_lungs(display: NDArray[np.float32]) -> dict[str, NDArray[np.bool_]]:
     FilmError
         No lung was found.
     """
-    grid = SquareGrid(*display.shape, int(CONFIG["image_size"]))
+    grid = SquareGrid(display.shape[0], display.shape[1], int(CONFIG["image_size"]))
     low, high = stretch_range(display)
     image = grid.down(np.clip((display - low) / (high - low), 0, 1).astype(np.float32))
     with torch.inference_mode():

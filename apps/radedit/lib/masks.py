@@ -225,7 +225,8 @@ def resolve(edit: Mask | None, keep: Mask | None, frame: Frame) -> tuple[Mask, M
 
 
 def _pixel_centres(frame: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    return np.arange(frame.rows)[:, None] + 0.5, np.arange(frame.cols)[None, :] + 0.5
+    rows, cols = np.arange(frame.rows, dtype=np.float64), np.arange(frame.cols, dtype=np.float64)
+    return rows[:, None] + 0.5, cols[None, :] + 0.5
 
 
 class _Parser:

@@ -176,7 +176,7 @@ class Editor:
         # Both decodings in one call per case, so that rounding is the same in both.
         pairs = [
             backbone.decode(torch.cat([z + d, z]))
-            for z, d in zip(x0.float().split(1), delta.float().split(1), strict=True)
+            for z, d in zip(x0.float()[:, None], delta.float()[:, None], strict=True)
         ]
         clock.lap("decode")
         results = [
@@ -355,6 +355,8 @@ def _edit_id(
         *(pixel_sha256(mask) for mask in drawn),
         request.prompt,
         request.invert_prompt,
+        request.edit_mask,
+        request.keep_mask,
         asdict(parameters),
     ]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]

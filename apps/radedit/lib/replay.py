@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from radedit.lib.errors import ReplayError
@@ -111,6 +112,9 @@ def replay(edited: Path, source: Path, editor: Editor, progress: Progress | None
             f"the model '{record.model}' has other weights here ({model_sha256[:12]}) than the "
             f"edit was made with ({record.model_sha256[:12]}); install those and try again."
         )
+    threads = int(record.platform.get("threads", "0"))
+    if threads:  # sums are split between threads, so their number decides the last bits
+        torch.set_num_threads(threads)
     rebuilt = editor.edit(film, request, _Recorded(masks), progress)
     if record.extra["inversion"] == "cached":
         # A cached inversion leaves a smaller batch to the network, which may round otherwise.

@@ -120,7 +120,7 @@ def _heart(a: Anatomy, x: Map, y: Map) -> Map:
     arch = 50 * np.sqrt(
         np.clip(1 - ((x - 20) / 18) ** 2 - ((y - a.lung_top - 75) / 20) ** 2, 0, None)
     )
-    return np.maximum(np.maximum(heart, mediastinum), arch)
+    return np.asarray(np.maximum(np.maximum(heart, mediastinum), arch))
 
 
 def _tube(distance: Map, radius: float, wall: float) -> Map:
@@ -146,7 +146,7 @@ def _bones(a: Anatomy, x: Map, y: Map) -> Map:
     clavicle = a.lung_top + 22 - 0.24 * (ax - 15) + 9 * np.sin(ax / 26)
     bone = bone + 1.4 * _tube(y - clavicle, 7.0, 2.2) * (ax > 14) * (ax < 165)
     scapula = np.clip(1 - ((ax - wall - 14) / 24) ** 2 - ((y + 95) / 62) ** 2, 0, None)
-    return bone + 9 * np.sqrt(scapula)
+    return np.asarray(bone + 9 * np.sqrt(scapula))
 
 
 def _vessels(a: Anatomy, x: Map, y: Map, lung: Map) -> Map:

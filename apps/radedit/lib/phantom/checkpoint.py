@@ -6,14 +6,17 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Generic, TypeVar
 
 import torch
 from rich.progress import Progress
 from torch import nn
 
+M = TypeVar("M", bound=nn.Module)
+
 
 @dataclass
-class Trainer:
+class Trainer(Generic[M]):
     """Steps one model with Adam, an averaged copy, and a file to go on from.
 
     Parameters
@@ -23,7 +26,7 @@ class Trainer:
     steps : optimiser steps in all; the learning rate falls to zero along a cosine
     """
 
-    model: nn.Module
+    model: M
     path: Path
     steps: int
     lr: float = 1e-3
@@ -62,10 +65,11 @@ class Trainer:
         last = self.losses[-100:]
         return sum(last) / max(1, len(last))
 
-    def averaged(self) -> nn.Module:
+    def averaged(self) -> M:
         """The model with its averaged weights, in evaluation mode."""
         self.model.load_state_dict(self.average)
-        return self.model.eval()
+        self.model.eval()
+        return self.model
 
     def _steps(self) -> Iterator[int]:
         while self.step < self.steps:

@@ -201,4 +201,4 @@ def _expose(optical: Map, body: Mask, patient: Patient, size: int) -> NDArray[np
     depth = depth - 0.6 * gaussian_filter(depth, 28.0 / FIELD_MM * size)  # vendors' equalisation
     low, high = np.percentile(depth[body], [0.5, 99.5])
     shown = np.clip((depth - low) / (high - low), 0, 1) ** patient.gamma
-    return shown.astype(np.float32)
+    return np.asarray(shown, dtype=np.float32)

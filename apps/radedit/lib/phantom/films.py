@@ -44,8 +44,9 @@ def read_films(folder: Path, size: int) -> list[RealFilm]:
     with (folder / "index.csv").open(newline="") as table:
         for row in csv.DictReader(table):
             name = f"{row['image_id']}.png"
-            pixels = np.asarray(Image.open(folder / "images" / name).convert("L"), np.float32) / 255
-            grid = SquareGrid(*pixels.shape, size)
+            grey = np.asarray(Image.open(folder / "images" / name).convert("L"))
+            pixels = grey.astype(np.float32) / np.float32(255)
+            grid = SquareGrid(pixels.shape[0], pixels.shape[1], size)
             low, high = stretch_range(pixels)
             image = grid.down(np.clip((pixels - low) / (high - low), 0, 1))
             lungs = None

@@ -59,7 +59,7 @@ def train(folder: Path | None, work: Path, out: Path, steps: int) -> dict[str, f
     }
 
 
-def reconstruction_loss(model: torch.nn.Module, x: torch.Tensor, seed: int) -> torch.Tensor:
+def reconstruction_loss(model: AutoencoderKL, x: torch.Tensor, seed: int) -> torch.Tensor:
     """L1 of the pixels and of their gradients, and a light pull of the latents to N(0, 1)."""
     posterior = model.encode(x).latent_dist
     noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(seed))
@@ -69,7 +69,7 @@ def reconstruction_loss(model: torch.nn.Module, x: torch.Tensor, seed: int) -> t
     )
     low = functional.mse_loss(functional.avg_pool2d(y, 8), functional.avg_pool2d(x, 8))
     kl = 0.5 * (posterior.mean**2 + posterior.var - 1 - posterior.logvar).mean()
-    return functional.l1_loss(y, x) + edges + 2 * low + 2e-4 * kl
+    return torch.as_tensor(functional.l1_loss(y, x) + edges + 2 * low + 2e-4 * kl)
 
 
 def _crop(
@@ -86,13 +86,13 @@ def _crop(
     return films.expose(image, rng)
 
 
-def _latent_std(model: torch.nn.Module, images: list[NDArray[np.float32]]) -> float:
+def _latent_std(model: AutoencoderKL, images: list[NDArray[np.float32]]) -> float:
     with torch.inference_mode():
         z = [model.encode(torch.from_numpy(i)[None, None] * 2 - 1).latent_dist.mean for i in images]
     return float(torch.cat(z).std())
 
 
-def _psnr(model: torch.nn.Module, images: list[NDArray[np.float32]]) -> float:
+def _psnr(model: AutoencoderKL, images: list[NDArray[np.float32]]) -> float:
     if not images:
         return float("nan")
     values = []

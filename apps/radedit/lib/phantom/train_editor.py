@@ -18,7 +18,11 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from rich.progress import track
 from torch import nn
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizerFast,  # type: ignore[attr-defined]  # made at import time
+)
 
 from radedit.lib.errors import FilmError
 from radedit.lib.lungs import segment_lungs
@@ -75,9 +79,8 @@ def train(folder: Path | None, work: Path, out: Path, steps: int, count: int) ->
         intermediate_size=192,
         max_position_embeddings=TOKENS,
     )
-    pair = nn.ModuleDict(
-        {"unet": UNet2DConditionModel(**UNET), "text": BertModel(bert, add_pooling_layer=False)}
-    )
+    unet, text = UNet2DConditionModel(**UNET), BertModel(bert, add_pooling_layer=False)
+    pair = nn.ModuleDict({"unet": unet, "text": text})
     trainer = Trainer(pair, work / "editor.pt", steps, lr=1.2e-3)
     alpha_bar = DDIMScheduler(**SCHEDULER).alphas_cumprod
     tokens = tokenizer(
@@ -93,14 +96,14 @@ def train(folder: Path | None, work: Path, out: Path, steps: int, count: int) ->
         t = torch.randint(0, 1000, (BATCH,), generator=g)
         eps = torch.randn(x0.shape, generator=g)
         a = alpha_bar[t][:, None, None, None]
-        context = pair["text"](input_ids=ids).last_hidden_state
-        found = pair["unet"](a.sqrt() * x0 + (1 - a).sqrt() * eps, t, context).sample
-        return ((found - eps) ** 2).mean()
+        context = text(input_ids=ids).last_hidden_state
+        found = unet(a.sqrt() * x0 + (1 - a).sqrt() * eps, t, context).sample
+        return torch.as_tensor(((found - eps) ** 2).mean())
 
     trainer.run(loss_at, "editor")
     trainer.averaged()
-    pair["unet"].half().save_pretrained(out / "unet", safe_serialization=True)
-    pair["text"].half().save_pretrained(out / "text_encoder", safe_serialization=True)
+    unet.half().save_pretrained(out / "unet", safe_serialization=True)
+    text.half().save_pretrained(out / "text_encoder", safe_serialization=True)
     DDIMScheduler(**SCHEDULER).save_pretrained(out / "scheduler")
     return {"loss": trainer.recent()}
 

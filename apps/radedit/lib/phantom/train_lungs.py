@@ -38,7 +38,8 @@ def train(folder: Path | None, work: Path, out: Path, steps: int) -> dict[str, f
         p = logits.sigmoid()
         overlap = (p * target).sum((2, 3)) * 2 + 1
         dice = 1 - overlap / (p.sum((2, 3)) + target.sum((2, 3)) + 1)
-        return functional.binary_cross_entropy_with_logits(logits, target) + dice.mean()
+        entropy = functional.binary_cross_entropy_with_logits(logits, target)
+        return torch.as_tensor(entropy + dice.mean())
 
     trainer.run(loss_at, "lungs")
     network = trainer.averaged()

@@ -1,0 +1,1 @@
+"""What an edit did, in numbers."""
