@@ -53,23 +53,21 @@ class ParameterRange:
         """
         if self.type is float and type(value) is int:
             value = float(value)
+        found: int | float | str = value
         if type(value) is not self.type:
             raise ParameterError(
                 f"{name} is of type {type(value).__name__}; expected {self.type.__name__}."
             )
-        if self.choices:
-            good = value in self.choices
-        else:
-            low, high = self.minimum, self.maximum
-            good = not (isinstance(value, float) and math.isnan(value))
-            good = good and (low is None or value >= low)
-            good = good and (
-                high is None or (value < high if self.below_maximum else value <= high)
-            )
+        good = self._in_range(found) if isinstance(found, int | float) else found in self.choices
         if not good:
-            raise ParameterError(f"{name} is {value}; expected {self.allowed}.")
-        result: int | float | str = value
-        return result
+            raise ParameterError(f"{name} is {found}; expected {self.allowed}.")
+        return found
+
+    def _in_range(self, number: int | float) -> bool:
+        low, high = self.minimum, self.maximum
+        if math.isnan(number) or (low is not None and number < low):
+            return False
+        return high is None or number < high or (number == high and not self.below_maximum)
 
     @property
     def allowed(self) -> str:

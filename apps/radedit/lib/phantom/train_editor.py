@@ -18,11 +18,8 @@ from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from rich.progress import track
 from torch import nn
-from transformers import (
-    BertConfig,
-    BertModel,
-    BertTokenizerFast,  # type: ignore[attr-defined]  # made at import time
-)
+from transformers import BertConfig, BertModel
+from transformers.models.bert.tokenization_bert import BertTokenizer
 
 from radedit.lib.errors import FilmError
 from radedit.lib.lungs import segment_lungs
@@ -101,17 +98,17 @@ def train(folder: Path | None, work: Path, out: Path, steps: int, count: int) ->
         return torch.as_tensor(((found - eps) ** 2).mean())
 
     trainer.run(loss_at, "editor")
-    trainer.averaged()
-    unet.half().save_pretrained(out / "unet", safe_serialization=True)
-    text.half().save_pretrained(out / "text_encoder", safe_serialization=True)
+    trainer.averaged().half()
+    unet.save_pretrained(out / "unet", safe_serialization=True)
+    text.save_pretrained(out / "text_encoder", safe_serialization=True)
     DDIMScheduler(**SCHEDULER).save_pretrained(out / "scheduler")
     return {"loss": trainer.recent()}
 
 
-def _tokenizer(folder: Path) -> BertTokenizerFast:
+def _tokenizer(folder: Path) -> BertTokenizer:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "vocab.txt").write_text("\n".join(vocabulary()) + "\n")
-    tokenizer = BertTokenizerFast(
+    tokenizer = BertTokenizer(
         vocab={word: i for i, word in enumerate(vocabulary())},
         do_lower_case=True,
         model_max_length=TOKENS,

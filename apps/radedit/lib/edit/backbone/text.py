@@ -22,6 +22,7 @@ from radedit.lib.errors import CheckpointError, PromptError
 
 _BERTS: Final = ("bert", "cxr-bert")
 _NOT_CONFIG: Final = ("auto_map", "architectures", "model_type", "torch_dtype", "dtype")
+_UNKNOWN: Final = "[UNK]"  # BERT's; CLIP's byte pairs know every text
 _UNUSED: Final = ("position_ids", "token_type_ids")
 
 
@@ -47,17 +48,27 @@ class TextEncoder:
     max_tokens: int
 
     def check(self, text: str) -> None:
-        """Refuse a prompt that is empty or too long.
+        """Refuse a prompt that is empty, too long, or holds a word the encoder never saw.
 
         Raises
         ------
         PromptError
-            Names the part that would be cut.
+            Names the part that would be cut, or the unknown words.
         """
         encoding = self.tokenizer.encode(text)
         content = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
         if not content:
             raise PromptError("The prompt is empty; say in words what the region shall show.")
+        unknown = [
+            text[start:end]
+            for token, (start, end) in zip(encoding.tokens, encoding.offsets, strict=True)
+            if token == _UNKNOWN
+        ]
+        if unknown:
+            raise PromptError(
+                f"The model's text encoder does not know: {', '.join(dict.fromkeys(unknown))}; "
+                "say it in other words, or choose a model that was trained on more."
+            )
         room = self.max_tokens - (len(encoding.ids) - len(content))
         if len(content) > room:
             cut = text[encoding.offsets[content[room]][0] :]
