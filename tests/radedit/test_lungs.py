@@ -1,0 +1,43 @@
+"""The embedded lung segmenter on real films."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from radedit.lib.errors import FilmError
+from radedit.lib.lungs import segment_lungs
+from radedit.lib.phantom.films import read_films
+from radedit_dicom.film import read_film
+from radedit_dicom.pixels import to_display
+
+
+def test_both_lungs_of_a_real_film_are_found_on_their_sides(rg1: Path) -> None:
+    display = to_display(read_film(rg1))
+    lungs = segment_lungs(display)
+    area = {name: mask.mean() for name, mask in lungs.items()}
+    assert 0.08 < area["left"] < 0.3
+    assert 0.08 < area["right"] < 0.3
+    assert np.nonzero(lungs["left"])[1].mean() > display.shape[1] / 2
+    assert np.nonzero(lungs["right"])[1].mean() < display.shape[1] / 2
+    np.testing.assert_array_equal(lungs["lungs"], lungs["left"] | lungs["right"])
+    assert display[lungs["lungs"]].mean() < display.mean()  # lungs are the darker part
+
+
+def test_the_masks_of_hospital_films_are_met(hospital_films: Path) -> None:
+    films = [f for f in read_films(hospital_films / "hannover", 256) if f.lungs is not None]
+    scores = []
+    for film in films:
+        assert film.lungs is not None
+        found = segment_lungs(film.image)
+        for mask, truth in zip((found["left"], found["right"]), film.lungs, strict=True):
+            scores.append(2 * (mask & truth).sum() / (mask.sum() + truth.sum()))
+    assert len(films) == 31
+    assert float(np.mean(scores)) > 0.85  # most of these films were trained on
+
+
+def test_a_picture_without_lungs_is_refused() -> None:
+    with pytest.raises(FilmError, match="no lung"):
+        segment_lungs(np.zeros((300, 200), np.float32))
