@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from radedit.lib.errors import MaskError, NotFoundError
 from radedit.lib.lungs import segment_lungs
@@ -23,8 +25,16 @@ Task = Callable[[Film], Mapping[str, Mask]]
 
 
 def embedded_lungs(film: Film) -> Mapping[str, Mask]:
-    """The embedded lung segmenter as a task, with the labels left, right and lungs."""
-    return segment_lungs(to_display(film))
+    """The embedded lung segmenter as a task, with the labels left, right and lungs.
+
+    A film shown from behind (PatientOrientation R..., its columns run to the patient's right)
+    is mirrored for the segmenter, so that left stays the patient's left.
+    """
+    display = to_display(film)
+    if not str((film.header.get("PatientOrientation") or [""])[0]).startswith("R"):
+        return segment_lungs(display)
+    found = segment_lungs(np.ascontiguousarray(display[:, ::-1]))
+    return {label: np.ascontiguousarray(mask[:, ::-1]) for label, mask in found.items()}
 
 
 EMBEDDED_TASKS: Mapping[str, Task] = {"lung_segmentation": embedded_lungs}
@@ -104,27 +114,65 @@ def read_mask(name: str, film: Film) -> Mask:
         raise MaskError(f"the mask file '{path.name}' does not exist; check the path.")
     if path.suffix.lower() in (".dcm", ".dicom"):
         return _from_segmentation(path, label, film)
-    try:
-        pixels = _pixels(path)
-    except (OSError, RuntimeError, ValueError) as error:
-        raise MaskError(
-            f"the mask file '{path.name}' cannot be read as PNG, NIfTI or NRRD."
-        ) from error
-    flat = np.squeeze(pixels)
-    if flat.ndim != 2:
-        raise MaskError(f"the mask file '{path.name}' is not one grey image: {pixels.shape}.")
-    return np.asarray(flat != 0)
-
-
-def _pixels(path: Path) -> NDArray[np.generic]:
     if path.suffix.lower() == ".png":
-        from PIL import Image
+        return read_png(path, path.name, film)
+    return _read_volume(path, film)
 
-        with Image.open(path) as image:
-            return np.asarray(image.convert("L") if image.mode != "I;16" else image)
+
+def read_png(file: Path | BinaryIO, name: str, film: Film) -> Mask:
+    """Read a PNG as a mask: any colour channel that is not 0 is inside, alpha says nothing.
+
+    Raises
+    ------
+    MaskError
+        No PNG, or of another size than the film, which is seen before it is decoded.
+    """
+    try:
+        with Image.open(file, formats=["PNG"]) as image:
+            _check_size((image.height, image.width), name, film)
+            if image.mode in ("P", "PA"):
+                image = image.convert("RGB")
+            pixels = np.asarray(image)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise MaskError(f"the mask '{name}' cannot be read as a PNG; write it anew.") from error
+    if pixels.ndim == 3:
+        colours = pixels.shape[2] - (pixels.shape[2] in (2, 4))  # LA and RGBA end with alpha
+        pixels = pixels[:, :, :colours].any(axis=2)
+    return np.asarray(pixels != 0)
+
+
+def _read_volume(path: Path, film: Film) -> Mask:
+    """Read NIfTI or NRRD of one slice: columns first, then rows, in the film's directions."""
     import itk
 
-    return np.asarray(itk.array_from_image(itk.imread(str(path))))
+    name = path.name
+    header = itk.ImageIOFactory.CreateImageIO(
+        str(path), itk.CommonEnums.IOFileMode_ReadMode
+    )
+    if header is None:
+        raise MaskError(f"the mask file '{name}' cannot be read as PNG, NIfTI or NRRD.")
+    try:
+        header.SetFileName(str(path))
+        header.ReadImageInformation()
+        axes = header.GetNumberOfDimensions()
+        size = [int(header.GetDimensions(i)) for i in range(axes)]
+        if axes < 2 or any(n != 1 for n in size[2:]) or header.GetNumberOfComponents() != 1:
+            raise MaskError(f"the mask file '{name}' is not one grey image but {size}.")
+        _check_size((size[1], size[0]), name, film)
+        pixels = np.asarray(itk.array_from_image(itk.imread(str(path))))
+    except (RuntimeError, OSError, ValueError) as error:
+        raise MaskError(
+            f"the mask file '{name}' cannot be read as PNG, NIfTI or NRRD."
+        ) from error
+    return np.asarray(pixels.reshape(film.shape) != 0)
+
+
+def _check_size(found: tuple[int, int], name: str, film: Film) -> None:
+    if found != film.shape:
+        raise MaskError(
+            f"the mask '{name}' has {found[0]} x {found[1]} pixels and the film "
+            f"{film.shape[0]} x {film.shape[1]}; draw it on the film's own grid."
+        )
 
 
 def _from_segmentation(path: Path, label: str, film: Film) -> Mask:
