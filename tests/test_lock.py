@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution, version
 from importlib.util import find_spec
@@ -39,6 +40,8 @@ OTHER_VERSION = {
     ("pydicom-seg", "numpy"): "asks for numpy 1; it is only imported, never called",
     ("pydicom-seg", "jsonschema"): "asks for version 3; it is only imported, never called",
 }
+# What a CUDA build of torch adds to its needs; which of them, the build decides, not the lock.
+GPU_LIBRARIES = re.compile(r"(nvidia|cuda|triton)\b")
 
 
 def pinned() -> dict[str, str]:
@@ -55,6 +58,8 @@ def needed(name: str, extras: frozenset[str] = frozenset()) -> Iterator[Requirem
     """Yield what an installed distribution needs here, the wanted extras included."""
     for text in distribution(name).requires or []:
         requirement = Requirement(text)
+        if name == "torch" and GPU_LIBRARIES.match(requirement.name):
+            continue
         for extra in ("", *extras):
             if requirement.marker is None or requirement.marker.evaluate({"extra": extra}):
                 yield requirement
@@ -79,6 +84,26 @@ def unmet(name: str, extras: frozenset[str] = frozenset()) -> Iterator[str]:
             yield from unmet(wanted, frozenset(requirement.extras))
 
 
+def our_requirements() -> list[Requirement]:
+    """Read what pyproject.toml asks for: to build, to run and to test."""
+    tree = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    extras = tree["project"]["optional-dependencies"].values()
+    lists = [tree["build-system"]["requires"], tree["project"]["dependencies"], *extras]
+    return [Requirement(text) for texts in lists for text in texts]
+
+
+def reached() -> set[str]:
+    """Follow our requirements, and theirs, through what is installed; give all names met."""
+    waiting, met = our_requirements(), set()
+    while waiting:
+        requirement = waiting.pop()
+        found = canonicalize_name(requirement.name), frozenset(requirement.extras)
+        if found not in met and found[0] not in ABSENT:
+            met.add(found)
+            waiting.extend(needed(*found))
+    return {name for name, _ in met}
+
+
 def test_every_pin_is_what_is_installed() -> None:
     installed = {name: version(name).split("+")[0] for name in pinned()}
     assert installed == pinned()
@@ -98,6 +123,10 @@ def test_the_lock_meets_our_own_requirements_and_pins_all_of_them() -> None:
 def test_every_requirement_in_the_lock_is_pinned_too() -> None:
     wanted = {canonicalize_name(r.name) for name in pinned() for r in needed(name)}
     assert wanted - pinned().keys() - ABSENT.keys() == set()
+
+
+def test_no_pin_is_a_stranger_that_nothing_of_ours_leads_to() -> None:
+    assert pinned().keys() - reached() == set()
 
 
 @pytest.mark.parametrize("name", sorted(ABSENT))
