@@ -130,10 +130,7 @@ def _check_depth(header: Dataset) -> None:
 
 def _check_body_part(header: Dataset) -> None:
     part = _words(header.get("BodyPartExamined", ""))
-    regions = [
-        (str(item.get("CodeValue", "")), str(item.get("CodingSchemeDesignator", "")))
-        for item in header.get("AnatomicRegionSequence") or []
-    ]
+    regions = _codes(header, "AnatomicRegionSequence")
     if part:
         is_chest = _says_chest(part)
     elif regions:
@@ -154,21 +151,51 @@ def _check_body_part(header: Dataset) -> None:
 
 
 def _check_view(header: Dataset) -> None:
+    """Let pass what says that it is frontal, and nowhere says otherwise."""
     view = _words(header.get("ViewPosition", ""))
-    toward = [str(value) for value in _values(header.get("PatientOrientation"))]
-    texts: set[str] = set()
-    texts.update(*(_words(header.get(name, "")) for name in _TEXTS))
-    if view:
-        frontal = bool(view & words.FRONTAL_WORDS) and not view & words.LATERAL_WORDS
-    elif toward and toward[0]:
-        frontal = toward[0][0] in "LR"
-    else:
-        frontal = not texts & words.LATERAL_WORDS
-    if not frontal:
+    codes = _codes(header, "ViewCodeSequence")
+    toward = [str(value)[:1] for value in _values(header.get("PatientOrientation"))]
+    _check_upright(toward)
+    said = [_is_frontal(view)] if view else []
+    said += [code in words.FRONTAL_VIEWS for code in codes]
+    if not said:
+        # A description may be of the whole study, so the attributes of the film come first.
+        texts = set().union(*(_view_words(header.get(name, "")) for name in _TEXTS))
+        if texts & words.LATERAL_WORDS:
+            said = [False]
+        elif any(toward) or texts & words.FRONTAL_WORDS:
+            said = [True]
+    if not said:
         raise UnsupportedImageError(
-            "The film is a lateral, oblique or other view (ViewPosition, PatientOrientation or "
+            "Neither ViewPosition, ViewCodeSequence, PatientOrientation nor a description says "
+            "that the film is frontal; set ViewPosition to AP or PA if it is."
+        )
+    if not all(said):
+        raise UnsupportedImageError(
+            "The film is a lateral, oblique or other view (ViewPosition, ViewCodeSequence or "
             "description), but a frontal one (AP or PA) is needed; choose the frontal film."
         )
+
+
+def _check_upright(toward: list[str]) -> None:
+    """Check the first letters of PatientOrientation: where rows, then columns, lead to."""
+    if any(toward) and toward not in (["L", "F"], ["R", "F"]):
+        raise UnsupportedImageError(
+            "PatientOrientation says that the film is lateral, rotated or upside down, but rows "
+            "along left or right and columns towards the feet are needed; choose the frontal "
+            "film, or have it stored upright."
+        )
+
+
+def _is_frontal(found: set[str]) -> bool:
+    return bool(found & words.FRONTAL_WORDS) and not found & words.LATERAL_WORDS
+
+
+def _codes(header: Dataset, keyword: str) -> list[tuple[str, str]]:
+    return [
+        (str(item.get("CodeValue", "")), str(item.get("CodingSchemeDesignator", "")))
+        for item in header.get(keyword) or []
+    ]
 
 
 def _check_decoder(syntax: UID) -> None:
@@ -191,6 +218,11 @@ def _says_chest(found: set[str]) -> bool:
 
 def _words(value: object) -> set[str]:
     return {word for word in re.split(r"[\W_\d]+", str(value or "").upper()) if word}
+
+
+def _view_words(value: object) -> set[str]:
+    """Split a description into words, reading "p.a." and "a-p" as one word each."""
+    return _words(re.sub(r"(?i)\b([AP])[.\-/] ?([AP])\b", r"\1\2", str(value or "")))
 
 
 def _values(value: object) -> list[object]:

@@ -128,6 +128,12 @@ CHEST_REGIONS = frozenset(
     | {("T-D3000", "SNM3"), ("T-28000", "SRT")}
 )
 FRONTAL_WORDS = frozenset({"AP", "PA", "FRONTAL"})
+#: View codes (value, scheme) of frontal films: SNOMED CT and its SRT forerunner (CID 4010).
+FRONTAL_VIEWS = frozenset(
+    {("399348003", "SCT"), ("272479007", "SCT"), ("399033003", "SCT")}
+    | {("R-10206", scheme) for scheme in ("SRT", "SNM3")}
+    | {("R-10214", "SRT"), ("R-10214", "SNM3"), ("R-40888", "SRT"), ("R-10202", "SRT")}
+)
 LATERAL_WORDS = frozenset(
     {"LAT", "LATERAL", "LATERALE", "SEITLICH", "PROFIL", "DECUB", "DECUBITUS", "OBLIQUE"}
 )

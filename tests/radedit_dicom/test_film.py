@@ -149,6 +149,19 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
         {"ViewPosition": None, "PatientOrientation": None, "SeriesDescription": "Chest LAT"},
         "lateral",
     ),
+    ({"ViewCodeSequence": region("399067008", "SCT")}, "lateral"),
+    ({"ViewPosition": None, "ViewCodeSequence": region("399173006", "SCT")}, "lateral"),
+    ({"ViewPosition": None, "ViewCodeSequence": region("399312000", "SCT")}, "oblique"),
+    ({"ViewPosition": None, "SeriesDescription": "Thorax seitlich"}, "lateral"),
+    ({"ViewPosition": None, "PatientOrientation": None}, "says that the film is frontal"),
+    (
+        {"ViewPosition": None, "PatientOrientation": None, "SeriesDescription": "Chest 2 views"},
+        "says that the film is frontal",
+    ),
+    ({"PatientOrientation": ["F", "R"]}, "rotated"),
+    ({"PatientOrientation": ["L", "H"]}, "upside down"),
+    ({"PatientOrientation": ["P", "F"]}, "lateral"),
+    ({"PatientOrientation": "L"}, "rotated"),
     ({"Modality": "CT"}, "modality is CT"),
     ({"SOPClassUID": EnhancedCTImageStorage}, "SOP class"),
     ({"SamplesPerPixel": 3, "PhotometricInterpretation": "RGB"}, "3 samples"),
@@ -175,6 +188,28 @@ def test_what_is_no_frontal_grey_chest_film_is_refused(make_dataset, attributes,
     assert text.endswith(".")
     assert "\n" not in text
     assert not any(secret in text for secret in ("Geheim", "4711", "1950"))
+
+
+FRONTAL: list[dict[str, Any]] = [
+    {"ViewPosition": "AP", "PatientOrientation": ["R", "F"]},
+    {"ViewPosition": "PA", "PatientOrientation": ["LH", "FP"]},
+    {"ViewPosition": "PA", "PatientOrientation": None, "StudyDescription": "Chest PA and LAT"},
+    {"ViewPosition": None},
+    {"ViewPosition": None, "PatientOrientation": None, "SeriesDescription": "Thorax p.a."},
+    {"ViewPosition": None, "PatientOrientation": None, "ProtocolName": "CHEST A-P"},
+    {"ViewPosition": None, "ViewCodeSequence": region("399348003", "SCT")},
+    {
+        "ViewPosition": None,
+        "PatientOrientation": None,
+        "ViewCodeSequence": region("R-10214", "SRT"),
+        "StudyDescription": "Thorax PA / LAT",
+    },
+]
+
+
+@pytest.mark.parametrize("attributes", FRONTAL)
+def test_a_film_that_says_it_is_frontal_is_read(make_dataset, attributes):
+    assert read_film(make_dataset(**attributes)).shape == (24, 20)
 
 
 def make_dataset_unchecked(make_dataset, pixels, attributes) -> Dataset:
