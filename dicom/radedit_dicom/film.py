@@ -18,6 +18,8 @@ from radedit_dicom.gate import check_film, is_native
 from radedit_dicom.parsing import is_uid, parse
 
 MAX_PIXELS = 8192 * 8192
+#: Room in a file for everything but the pixels, such as overlays and private elements.
+MAX_HEADER_BYTES = 64 * 2**20
 
 _DECODE_ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
@@ -102,7 +104,8 @@ def read_film(
     allow_synthetic : bool
         True: also accept what is marked synthetic, our own Secondary Captures included.
     max_pixels : int
-        Refuse, before decoding, when rows x columns x frames is more.
+        Refuse, before decoding, when rows x columns x frames is more; and, before reading,
+        a file of more than two bytes for each of them and `MAX_HEADER_BYTES`.
 
     Returns
     -------
@@ -115,13 +118,20 @@ def read_film(
     AlreadySyntheticError
         Marked synthetic, and `allow_synthetic` is False.
     UnsupportedImageError
-        Not one frontal greyscale chest film; too large; truncated; not decodable.
+        Not one frontal greyscale chest film; too large; truncated; not decodable; all padding.
     """
+    _check_size(source, 2 * max_pixels + MAX_HEADER_BYTES)
     header = parse(source, pixels=False)
     check_film(header, allow_synthetic=allow_synthetic, max_pixels=max_pixels)
     _check_identity(header)
     whole = parse(source, pixels=True)
     stored = _decode(whole)
+    padding = _padding(header, stored)
+    if padding.all():
+        raise UnsupportedImageError(
+            "Every pixel of the film is padding (PixelPaddingValue), so it shows nothing; "
+            "choose a film with a picture, or have this one exported again."
+        )
     return Film(
         stored=stored,
         header=header,
@@ -129,9 +139,24 @@ def read_film(
         signed=int(header.PixelRepresentation) == 1,
         photometric=str(header.PhotometricInterpretation),
         spacing_mm=_spacing(header),
-        padding=_padding(header, stored),
+        padding=padding,
         transfer_syntax=str(header.file_meta.TransferSyntaxUID),
     )
+
+
+def _check_size(source: Path | bytes | Dataset, most: int) -> None:
+    """Refuse by the size of the file, before a byte of it is in memory."""
+    if isinstance(source, Dataset):
+        return
+    try:
+        found = len(source) if isinstance(source, bytes) else source.stat().st_size
+    except OSError:
+        return  # the parser says why it cannot be opened
+    if found > most:
+        raise UnsupportedImageError(
+            f"The file has {found} bytes, but a film of the largest size that is read has at "
+            f"most {most}; choose a single radiograph."
+        )
 
 
 def _check_identity(header: Dataset) -> None:

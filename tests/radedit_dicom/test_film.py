@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import time
+import tracemalloc
 import zlib
 from io import BytesIO
 from pathlib import Path
@@ -106,6 +108,29 @@ def test_padding_value_and_range_are_found(make_dataset):
     pixels = np.arange(16).reshape(4, 4)
     film = read_film(make_dataset(pixels, PixelPaddingValue=3, PixelPaddingRangeLimit=1))
     np.testing.assert_array_equal(film.padding, (pixels >= 1) & (pixels <= 3))
+
+
+def test_a_film_that_is_all_padding_is_refused(make_dataset):
+    blank = make_dataset(np.full((24, 20), 3), PixelPaddingValue=3)
+    with pytest.raises(UnsupportedImageError, match="Every pixel of the film is padding"):
+        read_film(blank)
+
+
+def test_a_huge_file_is_refused_before_it_is_read(make_dataset, tmp_path):
+    huge = tmp_path / "huge.dcm"
+    huge.write_bytes(as_bytes(make_dataset()))
+    os.truncate(huge, 2**40)  # sparse: it takes no room
+    tracemalloc.start()
+    try:
+        with pytest.raises(UnsupportedImageError, match=f"has {2**40} bytes"):
+            read_film(huge)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+    small = as_bytes(make_dataset())
+    assert read_film(small, max_pixels=480).shape == (24, 20)
+    with pytest.raises(UnsupportedImageError, match="at most"):
+        read_film(small + b"\0" * 2**26, max_pixels=480)
 
 
 def test_spacing_falls_back_to_the_imagers(make_dataset):
