@@ -20,7 +20,7 @@ help:
 	@echo "make lint    set up, then ruff, mypy and import-linter"
 	@echo "make setup   set up only"
 
-setup: $(STAMPS)/ready
+setup: $(STAMPS)/installed $(STAMPS)/peers
 
 demo: setup
 	@$(BIN)/python -m radedit.lib.demo
@@ -43,19 +43,16 @@ lint: setup
 clean:
 	@rm -rf $(VENV) $(STAMPS)
 
-$(STAMPS)/ready: $(STAMPS)/installed $(STAMPS)/peers
-	@touch $@
-
-$(STAMPS)/venv:
+$(BIN)/python:
 	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null || { \
 	    echo "radedit: Python 3.11 was not found ($(PYTHON) is missing or another version); install" \
 	         "python3.11 and python3.11-venv, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	@echo "radedit: making the virtual environment $(VENV)"
+	@rm -f $(STAMPS)/installed
 	@"$(PYTHON)" -m venv --clear $(VENV) || { \
 	    echo "radedit: the environment could not be made; on Debian install python3.11-venv" >&2; exit 1; }
-	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/installed: requirements.lock pyproject.toml $(STAMPS)/venv
+$(STAMPS)/installed: requirements.lock pyproject.toml $(BIN)/python
 	@echo "radedit: installing the locked packages (the first time takes some minutes)"
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements.lock
 	@$(BIN)/python -m pip install -qq --disable-pip-version-check \
@@ -63,8 +60,9 @@ $(STAMPS)/installed: requirements.lock pyproject.toml $(STAMPS)/venv
 	@$(BIN)/python -c 'import torch' 2>/dev/null || { \
 	    echo "radedit: torch was installed but does not load; on a machine without a GPU set" \
 	         "PIP_EXTRA_INDEX_URL to PyTorch's index of CPU wheels, then: make clean setup" >&2; exit 1; }
-	@touch $@
+	@mkdir -p $(STAMPS) && touch $@
 
-$(STAMPS)/peers: scripts/install-peers $(STAMPS)/venv
-	@scripts/install-peers
-	@touch $@
+# No stamp while something is missing: the next make tries again.
+$(STAMPS)/peers: scripts/install-peers
+	@mkdir -p $(STAMPS)
+	@if scripts/install-peers; then touch $@; fi
