@@ -11,9 +11,14 @@ from pathlib import Path
 
 import pydicom.config
 import pytest
+from hypothesis import settings
 
 # A keyword misspelt in a test or in the code is an error, not a silent private attribute.
 pydicom.config.INVALID_KEYWORD_BEHAVIOR = "RAISE"
+
+# A busy machine is no failing test.
+settings.register_profile("radedit", deadline=None)
+settings.load_profile("radedit")
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 PEERS = {

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from radedit.lib.cases import Case, EditRequest
 from radedit.lib.errors import MaskError, NotFoundError, ParameterError, PromptError
-from radedit.lib.pipeline import Case, Edited, Editor, EditRequest
+from radedit.lib.pipeline import Edited, Editor
 from radedit.lib.replay import replay
 from radedit.lib.sources import FilmSources
 from radedit_dicom.film import Film, read_film

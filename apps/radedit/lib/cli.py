@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import logging
 import sys
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -20,13 +21,14 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from radedit.lib.errors import OutputError, RadEditError
+from radedit.lib.errors import RadEditError
 from radedit.lib.parameters import PARAMETERS
 from radedit_dicom.errors import DicomError
 
 if TYPE_CHECKING:
+    from radedit.lib.cases import EditRequest
     from radedit.lib.deliver import Delivered, Outbox
-    from radedit.lib.pipeline import Editor, EditRequest
+    from radedit.lib.pipeline import Editor
 
 app = typer.Typer(
     help="Edit chest X-rays by text and two masks. Research and QA, never diagnosis.",
@@ -34,7 +36,16 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-_error = Console(stderr=True, soft_wrap=True, highlight=False)
+_error = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What to do beside editing."""
+
+    picture: bool
+    as_json: bool
+
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 
@@ -71,8 +82,9 @@ def edit(
     + and -, inverted by ~, grown by dilate(MASK,5px). Pixels are the film's own.
     """
     with _refusals():
+        from radedit.lib.cases import EditRequest
         from radedit.lib.deliver import Outbox
-        from radedit.lib.pipeline import Editor, EditRequest
+        from radedit.lib.pipeline import Editor
 
         if study not in ("new", "same"):
             raise typer.BadParameter("expected new or same", param_hint="--study")
@@ -90,10 +102,11 @@ def edit(
         )
         editor = Editor()
         editor.parameters(request)
-        outbox = Outbox(_writable(output), "same" if study == "same" else "new")
+        outbox = Outbox(output, "same" if study == "same" else "new")
+        outbox.check_writable()
         path = _local(source)
         if path.is_dir():
-            _edit_folder(path, request, editor, outbox, as_json)
+            _edit_folder(path, request, editor, outbox, _Options(picture, as_json))
         else:
             delivered = _edit_file(path, request, editor, outbox)
             drawn = _draw(delivered, output) if picture else None
@@ -164,6 +177,19 @@ def _refusals() -> Iterator[None]:
         _fail(str(error))
     except KeyboardInterrupt:
         _fail("stopped; what was finished is written, nothing is half-written.")
+    except (typer.Exit, typer.BadParameter):
+        raise
+    except Exception as error:  # the outermost edge: no traceback, no values
+        _fail(_unexpected(error))
+
+
+def _unexpected(error: Exception) -> str:
+    """Name an error that is ours to mend, by type and place, without the values it quotes."""
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"unexpected {type(error).__name__} in {Path(place.filename).name}, line {place.lineno}; "
+        "this is a defect of radedit, please report it."
+    )
 
 
 def _fail(sentence: str) -> NoReturn:
@@ -183,25 +209,6 @@ def _local(text: str) -> Path:
     return path
 
 
-def _writable(folder: Path) -> Path:
-    """The output folder, if files can be made in it; nothing is left behind."""
-    import tempfile
-
-    existing = folder
-    while not existing.exists() and existing != existing.parent:
-        existing = existing.parent
-    try:
-        if not existing.is_dir():
-            raise NotADirectoryError
-        with tempfile.TemporaryFile(dir=existing):
-            pass
-    except OSError as error:
-        raise OutputError(
-            f"the output folder '{folder}' cannot be written; choose another --output."
-        ) from error
-    return folder
-
-
 def _edit_file(path: Path, request: EditRequest, editor: Editor, outbox: Outbox) -> Delivered:
     from radedit_dicom.film import read_film
 
@@ -212,51 +219,65 @@ def _edit_file(path: Path, request: EditRequest, editor: Editor, outbox: Outbox)
 
 
 def _edit_folder(
-    folder: Path, request: EditRequest, editor: Editor, outbox: Outbox, as_json: bool
+    folder: Path, request: EditRequest, editor: Editor, outbox: Outbox, options: _Options
 ) -> None:
     """Edit every film that can be; say of every other file why it was passed over."""
-    from radedit.lib.pipeline import Case
-    from radedit.lib.sources import FilmSources
-    from radedit_dicom.film import read_film
-
     editor.backbone(request.model).check_prompt(request.prompt)
     rows: list[dict[str, Any]] = []
-    failed = 0
-    paths = [p for p in sorted(folder.rglob("*")) if p.is_file() and not _inside(p, outbox)]
+    paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
+    stopped = False
     with _bar("films") as progress:
-        for number, path in enumerate(paths):
-            row: dict[str, Any] = {"input": str(path)}
-            try:
-                film = read_film(path)
-            except DicomError as error:
-                row["passed_over"] = str(error)
-            else:
-                try:
-                    case = Case(film, request, FilmSources(film))
-                    if (known := outbox.edit_id(editor.prepare(case).edit_id)) in outbox.known:
-                        row |= {"edit_id": known, "already_there": True}
-                    else:
-                        row |= outbox.deliver(editor.edit_batch([case])[0]).summary()
-                except (RadEditError, DicomError) as error:
-                    row["failed"] = str(error)
-                    failed += 1
-            rows.append(row)
-            progress(number + 1, len(paths))
-    done = sum("edit_id" in row for row in rows)
-    if as_json:
-        _print_json({"edited": done, "failed": failed, "files": rows})
+        try:
+            for path in paths:
+                rows.append(
+                    {"input": str(path), **_outcome(path, request, editor, outbox, options)}
+                )
+                progress(len(rows), len(paths))
+        except KeyboardInterrupt:
+            stopped = True
+    done, failed = (sum(key in row for row in rows) for key in ("edit_id", "failed"))
+    if options.as_json:
+        _print_json({"edited": done, "failed": failed, "stopped": stopped, "files": rows})
     else:
         for row in rows:
-            why = row.get("failed") or row.get("passed_over")
-            outcome = "failed" if "failed" in row else "passed over" if why else "edited"
-            print(f"{outcome:12} {row['input']}{': ' + why if why else ''}")
+            why = row.get("failed") or row.get("passed_over") or row.get("sc")
+            said = next(
+                (k for k in ("failed", "passed_over", "already_there") if k in row), "edited"
+            )
+            print(f"{said.replace('_', ' '):14} {row['input']}{f': {why}' if why else ''}")
         print(f"{done} edited, {failed} failed, {len(rows) - done - failed} passed over")
+    if stopped:
+        _fail(f"stopped after {len(rows)} of {len(paths)} files; run it again to go on.")
     if failed or not done:
         _fail(f"{failed} of {len(rows)} files failed." if failed else "no film was edited.")
 
 
-def _inside(path: Path, outbox: Outbox) -> bool:
-    return outbox.archive.folder.resolve() in path.resolve().parents
+def _outcome(
+    path: Path, request: EditRequest, editor: Editor, outbox: Outbox, options: _Options
+) -> dict[str, Any]:
+    """Edit one file of many; whatever goes wrong with it must not end the others."""
+    from radedit.lib.cases import Case
+    from radedit.lib.sources import FilmSources
+    from radedit_dicom.film import read_film
+
+    try:
+        film = read_film(path)
+    except DicomError as error:
+        return {"passed_over": str(error)}
+    try:
+        prepared = editor.prepare(Case(film, request, FilmSources(film)))
+        edit_id = outbox.edit_id(editor.edit_id(prepared))
+        if edit_id in outbox.known:
+            return {"edit_id": edit_id, "already_there": True}
+        delivered = outbox.deliver(editor.edit_batch([prepared])[0])
+    except (RadEditError, DicomError) as error:
+        return {"failed": str(error)}
+    except Exception as error:  # the outermost edge of one film
+        return {"failed": _unexpected(error)}
+    summary = delivered.summary()
+    if options.picture:
+        summary["picture"] = str(_draw(delivered, outbox.archive.folder))
+    return summary
 
 
 def _expanded(paths: list[Path]) -> list[Path]:

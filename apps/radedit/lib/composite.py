@@ -70,11 +70,6 @@ def native_change(
     return np.where(weight > 0, weight * grid.up(edited - unedited), np.float32(0))
 
 
-def changed_outside(before: NDArray[np.integer], after: NDArray[np.integer], weight: Weight) -> int:
-    """How many stored values differ where nothing may; anything but 0 is a defect."""
-    return int(np.count_nonzero((before != after) & (weight == 0)))
-
-
 def _window(mask: Mask, margin: int) -> tuple[slice, slice]:
     """The rows and columns around a mask, so that distances are not computed for all."""
     spans = []

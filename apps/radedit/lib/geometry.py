@@ -110,6 +110,23 @@ class SquareGrid:
         return square[self.top : self.top + self.rows, self.left : self.left + self.cols]
 
 
+def stretched(display: Image, valid: Mask | None = None) -> tuple[Image, float]:
+    """Stretch a film's display to the range that the models see.
+
+    Parameters
+    ----------
+    display, valid : as for `stretch_range`
+
+    Returns
+    -------
+    image : float32 [rows, cols], 0 to 1
+    contrast : display intensity between its 0 and its 1
+    """
+    low, high = stretch_range(display, valid)
+    image = np.clip((display - low) / (high - low), 0, 1)
+    return image.astype(np.float32, copy=False), high - low
+
+
 def stretch_range(display: Image, valid: Mask | None = None) -> tuple[float, float]:
     """The display values that the model sees as black and white: 0.5 and 99.5 percentile.
 

@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from radedit.lib.errors import CheckpointError, FilmError
-from radedit.lib.geometry import SquareGrid, stretch_range
+from radedit.lib.geometry import SquareGrid, stretched
 
 CONFIG: dict[str, Any] = {
     "network": "monai.networks.nets.UNet",
@@ -45,12 +45,15 @@ def build_network() -> torch.nn.Module:
     )
 
 
-def segment_lungs(display: NDArray[np.float32]) -> dict[str, NDArray[np.bool_]]:
+def segment_lungs(
+    display: NDArray[np.float32], valid: NDArray[np.bool_] | None = None
+) -> dict[str, NDArray[np.bool_]]:
     """Segment the lung fields of a frontal film.
 
     Parameters
     ----------
-    display : float32 [rows, cols], 0 to 1, 1 = white (dense)
+    display : float32 [rows, cols], 0 to 1, 1 = white (dense), the patient's left on the right
+    valid : bool [rows, cols], True = a measured pixel (not padding); all unless told
 
     Returns
     -------
@@ -64,8 +67,7 @@ def segment_lungs(display: NDArray[np.float32]) -> dict[str, NDArray[np.bool_]]:
         No lung was found.
     """
     grid = SquareGrid(display.shape[0], display.shape[1], int(CONFIG["image_size"]))
-    low, high = stretch_range(display)
-    image = grid.down(np.clip((display - low) / (high - low), 0, 1).astype(np.float32))
+    image = grid.down(stretched(display, valid)[0])
     with torch.inference_mode():
         logits = _network()(torch.from_numpy(image)[None, None] * 2 - 1)[0].numpy()
     left, right = (_largest(grid.up(channel) > 0) for channel in logits)

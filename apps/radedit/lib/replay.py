@@ -11,10 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from radedit.lib.cases import EditRequest
 from radedit.lib.errors import ReplayError
-from radedit.lib.pipeline import Editor, EditRequest, Progress, this_platform
+from radedit.lib.pipeline import Editor, Progress
+from radedit.lib.record import this_platform
 from radedit_dicom.archive import Query
-from radedit_dicom.errors import DicomError
+from radedit_dicom.errors import DicomError, ProvenanceError
 from radedit_dicom.film import Film, read_film
 from radedit_dicom.folder import FolderArchive
 from radedit_dicom.parsing import parse
@@ -36,8 +38,9 @@ class Replay:
     differing_pixels : how many stored values differ from the file's
     first_difference : row, column, value in the file, value rebuilt; None when none differs
     largest_difference : in stored values
-    other_platform : what differs from where the edit was made; the same bytes are promised
-        only where this is empty
+    other_platform : what differs from how the edit was made (machine, versions, threads,
+        device, precision, batch, cached inversion); the same bytes are promised only where
+        this is empty
     """
 
     edit_id: str
@@ -65,7 +68,7 @@ class Replay:
             )
         if self.other_platform:
             changed = ", ".join(f"{k}: {v}" for k, v in self.other_platform.items())
-            parts.append(f"this is another platform ({changed}), where bytes may differ")
+            parts.append(f"it ran otherwise here ({changed}), where the last bits may differ")
         return "not identical: " + "; ".join(parts or ["the record was changed"]) + "."
 
 
@@ -91,8 +94,8 @@ def replay(edited: Path, source: Path, editor: Editor, progress: Progress | None
     masks = _masks(edited.parent, film, record)
     request = EditRequest(
         prompt=record.prompt,
-        edit_mask=f"uploaded:{EDIT_LABEL.split()[0]}",
-        keep_mask=f"uploaded:{KEEP_LABEL.split()[0]}" if "keep" in masks else None,
+        edit_mask="uploaded:edit",
+        keep_mask="uploaded:keep" if "keep" in masks else None,
         invert_prompt=record.invert_prompt,
         model=record.model,
         parameters={
@@ -102,8 +105,7 @@ def replay(edited: Path, source: Path, editor: Editor, progress: Progress | None
             "guidance": record.guidance,
             "seed": record.seed,
             "support": record.support,
-            "band_px": int(record.extra["band_px"]),
-            "feather_px": int(record.extra["feather_px"]),
+            **_widths(record),
         },
     )
     model_sha256 = editor.backbone(record.model).sha256
@@ -116,10 +118,22 @@ def replay(edited: Path, source: Path, editor: Editor, progress: Progress | None
     if threads:  # sums are split between threads, so their number decides the last bits
         torch.set_num_threads(threads)
     rebuilt = editor.edit(film, request, _Recorded(masks), progress)
-    if record.extra["inversion"] == "cached":
+    if record.extra.get("inversion") == "cached":
         # A cached inversion leaves a smaller batch to the network, which may round otherwise.
         rebuilt = editor.edit(film, request, _Recorded(masks), progress)
-    return _compare(record, result.stored, rebuilt.stored)
+    here = dict(this_platform(editor.run_of(record.model)))
+    here |= {"batch": "1", "inversion": rebuilt.provenance.extra["inversion"]}
+    return _compare(record, result.stored, rebuilt.stored, here)
+
+
+def _widths(record: Provenance) -> dict[str, int]:
+    try:
+        return {name: int(record.extra[name]) for name in ("band_px", "feather_px")}
+    except (KeyError, ValueError):
+        raise ProvenanceError(
+            "the record lacks the widths of its band and feather; it is damaged or from another "
+            "version, use the version that wrote it."
+        ) from None
 
 
 class _Recorded:
@@ -166,14 +180,25 @@ def _masks(folder: Path, film: Film, record: Provenance) -> dict[str, Mask]:
     return {name: mask for name, mask in masks.items() if mask is not None}
 
 
-def _compare(record: Provenance, found: NDArray[Any], rebuilt: NDArray[Any]) -> Replay:
+def _compare(
+    record: Provenance, found: NDArray[Any], rebuilt: NDArray[Any], here: Mapping[str, str]
+) -> Replay:
+    if found.shape != rebuilt.shape:
+        raise ReplayError(
+            f"the edited image has {found.shape[0]} x {found.shape[1]} pixels and its source "
+            f"{rebuilt.shape[0]} x {rebuilt.shape[1]}; it is not an edit of that film."
+        )
     differs = np.argwhere(found != rebuilt)
     first = None
     if len(differs):
         row, col = (int(i) for i in differs[0])
         first = (row, col, int(found[row, col]), int(rebuilt[row, col]))
     hashes = (record.result_pixel_sha256, pixel_sha256(found), pixel_sha256(rebuilt))
-    here = this_platform()
+    there = {
+        **record.platform,
+        "batch": str(record.batch),
+        "inversion": record.extra.get("inversion", "computed"),
+    }
     return Replay(
         edit_id=record.edit_id,
         identical=len(set(hashes)) == 1,
@@ -185,7 +210,7 @@ def _compare(record: Provenance, found: NDArray[Any], rebuilt: NDArray[Any]) -> 
         largest_difference=int(np.abs(found.astype(np.int64) - rebuilt.astype(np.int64)).max()),
         other_platform={
             name: f"{made} there, {here.get(name, '')} here"
-            for name, made in record.platform.items()
+            for name, made in there.items()
             if here.get(name) != made
         },
     )

@@ -130,14 +130,12 @@ def read_png(file: Path | BinaryIO, name: str, film: Film) -> Mask:
     try:
         with Image.open(file, formats=["PNG"]) as image:
             _check_size((image.height, image.width), name, film)
-            if image.mode in ("P", "PA"):
-                image = image.convert("RGB")
-            pixels = np.asarray(image)
+            pixels = np.asarray(image.convert("RGB") if image.mode in ("P", "PA") else image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise MaskError(f"the mask '{name}' cannot be read as a PNG; write it anew.") from error
     if pixels.ndim == 3:
         colours = pixels.shape[2] - (pixels.shape[2] in (2, 4))  # LA and RGBA end with alpha
-        pixels = pixels[:, :, :colours].any(axis=2)
+        pixels = np.asarray(pixels[:, :, :colours].any(axis=2))
     return np.asarray(pixels != 0)
 
 
@@ -146,9 +144,7 @@ def _read_volume(path: Path, film: Film) -> Mask:
     import itk
 
     name = path.name
-    header = itk.ImageIOFactory.CreateImageIO(
-        str(path), itk.CommonEnums.IOFileMode_ReadMode
-    )
+    header = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
     if header is None:
         raise MaskError(f"the mask file '{name}' cannot be read as PNG, NIfTI or NRRD.")
     try:
@@ -161,9 +157,7 @@ def _read_volume(path: Path, film: Film) -> Mask:
         _check_size((size[1], size[0]), name, film)
         pixels = np.asarray(itk.array_from_image(itk.imread(str(path))))
     except (RuntimeError, OSError, ValueError) as error:
-        raise MaskError(
-            f"the mask file '{name}' cannot be read as PNG, NIfTI or NRRD."
-        ) from error
+        raise MaskError(f"the mask file '{name}' cannot be read as PNG, NIfTI or NRRD.") from error
     return np.asarray(pixels.reshape(film.shape) != 0)
 
 

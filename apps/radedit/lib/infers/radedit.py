@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
+from radedit.lib.cases import EditRequest
 from radedit.lib.deliver import Delivered, Outbox
 from radedit.lib.errors import ParameterError
 from radedit.lib.infers.request import (
@@ -25,7 +26,7 @@ from radedit.lib.infers.request import (
     uploaded_masks,
 )
 from radedit.lib.parameters import PARAMETERS, ParameterRange
-from radedit.lib.pipeline import Editor, EditRequest
+from radedit.lib.pipeline import Editor
 from radedit_dicom.objects import StudyMode
 from radedit_dicom.pixels import read_film
 
@@ -136,6 +137,7 @@ class RadEdit(InferTask):
         study_mode = str(
             STUDY_MODE.check("study_mode", first(request.get("study_mode")) or STUDY_MODE.default)
         )
+        self._outboxes[study_mode].check_writable()
         wanted = self._request(request)
         self._editor.parameters(wanted)
         film = read_film(film_path(request))

@@ -7,20 +7,16 @@ their own, and the paths of files that were uploaded.
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
-from PIL import Image
-
 from radedit.lib.errors import MaskError, NotFoundError, ParameterError
 from radedit.lib.parameters import ParameterRange
-from radedit.lib.sources import FilmSources, Mask, read_mask
-from radedit_dicom.pixels import MAX_PIXELS, Film
+from radedit.lib.sources import FilmSources, Mask, read_mask, read_png
+from radedit_dicom.film import Film
 
 # What MONAI Label and its clients put into a request beside the task's own parameters.
 FOREIGN_KEYS: Final = frozenset(
@@ -143,23 +139,18 @@ def uploaded_masks(request: Mapping[str, Any], film: Film) -> dict[str, Mask]:
     encoded = request.get("masks") or {}
     if not isinstance(encoded, dict):
         raise ParameterError('masks is no object; expected {"NAME": "PNG file in base64", ...}.')
-    found = {str(name): _decoded(str(name), value) for name, value in encoded.items()}
+    found = {str(name): _decoded(str(name), value, film) for name, value in encoded.items()}
     if request.get("label"):
         found["label"] = read_mask(str(request["label"]), film)
     return found
 
 
-def _decoded(name: str, value: Any) -> Mask:
+def _decoded(name: str, value: Any, film: Film) -> Mask:
     try:
         data = base64.b64decode(value, validate=True)
-        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise MaskError(f"the mask '{name}' is larger than any film; check its size.")
-            pixels = np.asarray(image)
-    except (TypeError, binascii.Error, OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except (TypeError, ValueError) as error:
         raise MaskError(f"the mask '{name}' is no PNG file in base64; encode it anew.") from error
-    mask: Mask = (pixels if pixels.ndim == 2 else pixels[..., :3].any(axis=-1)) != 0
-    return mask
+    return read_png(io.BytesIO(data), name, film)
 
 
 def film_path(request: Mapping[str, Any]) -> Path:

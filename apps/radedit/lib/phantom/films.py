@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import affine_transform, gaussian_filter, label
 
-from radedit.lib.geometry import SquareGrid, stretch_range
+from radedit.lib.geometry import SquareGrid, stretched
 from radedit.lib.phantom.anatomy import lobulated
 
 Film = NDArray[np.float32]
@@ -47,8 +47,7 @@ def read_films(folder: Path, size: int) -> list[RealFilm]:
             grey = np.asarray(Image.open(folder / "images" / name).convert("L"))
             pixels = grey.astype(np.float32) / np.float32(255)
             grid = SquareGrid(pixels.shape[0], pixels.shape[1], size)
-            low, high = stretch_range(pixels)
-            image = grid.down(np.clip((pixels - low) / (high - low), 0, 1))
+            image = grid.down(stretched(pixels)[0])
             lungs = None
             if row["lung_mask"] == "1":
                 mask = np.asarray(Image.open(folder / "lung_masks" / name).convert("L")) > 127

@@ -1,0 +1,136 @@
+"""One film and what to do with it: the request, checked, and its masks, drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from radedit.lib import masks
+from radedit.lib.edit.backbone import Backbone
+from radedit.lib.errors import MaskError
+from radedit.lib.geometry import SquareGrid, stretched
+from radedit.lib.mask_grammar import parse
+from radedit.lib.parameters import Defaults as Parameters
+from radedit_dicom.film import Film
+from radedit_dicom.pixels import to_display
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class EditRequest:
+    """What to do with one film.
+
+    Attributes
+    ----------
+    prompt : what the edited region shall show
+    edit_mask : expression of the mask grammar; None = the whole film
+    keep_mask : expression of the mask grammar; None = nothing is kept
+    invert_prompt : text the inversion is conditioned on, "" as in the paper
+    model : an entry of the model registry; None = the default one
+    parameters : method, steps, skip, guidance, seed, support, ...; the model's own defaults
+        fill in what is not given
+    """
+
+    prompt: str
+    edit_mask: str | None = None
+    keep_mask: str | None = None
+    invert_prompt: str = ""
+    model: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One film, what to do with it, and where its masks come from."""
+
+    film: Film
+    request: EditRequest
+    sources: masks.Sources
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """A case that was checked.
+
+    Attributes
+    ----------
+    edit, keep : bool [rows, cols], keep taken out of edit
+    edit_cells, keep_cells : bool [h, w], the same on the latent grid
+    display : float32 [rows, cols], 0 to 1
+    image : float32 [S, S], -1 to 1, what the model sees
+    contrast : display intensity between the model's black and white
+    """
+
+    case: Case
+    parameters: Parameters
+    edit: Mask
+    keep: Mask
+    edit_cells: Mask
+    keep_cells: Mask
+    display: NDArray[np.float32]
+    image: NDArray[np.float32]
+    grid: SquareGrid
+    contrast: float
+
+    @property
+    def cells_lost_to_keep(self) -> float:
+        """The part, 0 to 1, of the edit mask's latent cells that the keep mask takes."""
+        return float((self.edit_cells & self.keep_cells).sum() / self.edit_cells.sum())
+
+
+def prepare(case: Case, parameters: Parameters, backbone: Backbone) -> Prepared:
+    """Check a case and draw its masks; the diffusion has not begun.
+
+    Raises
+    ------
+    PromptError
+        A prompt is empty, too long, or holds words the model does not know.
+    MaskError
+        A mask cannot be drawn, or leaves nothing to edit.
+    RadEditError, DicomError
+        A mask's source or the film's presentation fails.
+    """
+    film, request = case.film, case.request
+    backbone.check_prompt(request.prompt)
+    if request.invert_prompt:
+        backbone.check_prompt(request.invert_prompt)
+    frame = masks.Frame(*film.shape, film.spacing_mm)
+    edit, keep = masks.resolve(
+        _drawn(request.edit_mask, frame, case.sources),
+        _drawn(request.keep_mask, frame, case.sources),
+        frame,
+    )
+    grid = SquareGrid(*film.shape, backbone.image_size)
+    cells = int(backbone.latent_shape[-1])
+    edit_cells, keep_cells = grid.mask_down(edit, cells), grid.mask_down(keep, cells)
+    if not (edit_cells & ~keep_cells).any():
+        raise MaskError(
+            f"the edit mask lies so close to the keep mask that the model, whose cells are "
+            f"{grid.side / cells:.0f} film pixels wide, has none left to edit; enlarge it or "
+            "move the keep mask away."
+        )
+    display = to_display(film)
+    image, contrast = stretched(display, ~film.padding)
+    return Prepared(
+        case=case,
+        parameters=parameters,
+        edit=edit,
+        keep=keep,
+        edit_cells=edit_cells,
+        keep_cells=keep_cells,
+        display=display,
+        image=grid.down(image) * 2 - 1,
+        grid=grid,
+        contrast=contrast,
+    )
+
+
+def _drawn(expression: str | None, frame: masks.Frame, sources: masks.Sources) -> Mask | None:
+    if expression is None:
+        return None
+    return masks.evaluate(parse(expression), frame, sources)

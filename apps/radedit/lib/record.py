@@ -1,0 +1,115 @@
+"""What is written down about an edit: its id, its provenance, and where it ran."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+
+from radedit.lib.cases import Prepared
+from radedit_dicom.provenance import Provenance, pixel_sha256
+
+TOOL = "radedit-monailabel"
+
+
+@dataclass(frozen=True)
+class Run:
+    """How the network ran.
+
+    Attributes
+    ----------
+    model, model_sha256 : name and SHA-256 of the weights
+    device, dtype : of the network
+    batch : cases that ran together
+    inversion : "computed" or "cached"
+    """
+
+    model: str
+    model_sha256: str
+    device: str
+    dtype: str
+    batch: int = 1
+    inversion: str = "computed"
+
+
+def edit_id(prepared: Prepared, run: Run) -> str:
+    """Name an edit: 32 hex digits, the same for the same film, masks, request and model."""
+    request = prepared.case.request
+    parts = [
+        prepared.case.film.sop_instance_uid,
+        pixel_sha256(prepared.case.film.stored),
+        run.model_sha256,
+        run.dtype,
+        pixel_sha256(prepared.edit),
+        pixel_sha256(prepared.keep),
+        request.prompt,
+        request.invert_prompt,
+        request.edit_mask,
+        request.keep_mask,
+        asdict(prepared.parameters),
+    ]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+def provenance_of(prepared: Prepared, stored: NDArray[Any], run: Run) -> Provenance:
+    """Record one edit.
+
+    Parameters
+    ----------
+    stored : the new stored values, [rows, cols]
+    """
+    request, parameters = prepared.case.request, prepared.parameters
+    return Provenance(
+        edit_id=edit_id(prepared, run),
+        tool=TOOL,
+        tool_version=version(TOOL),
+        method=parameters.method,
+        model=run.model,
+        model_sha256=run.model_sha256,
+        prompt=request.prompt,
+        invert_prompt=request.invert_prompt,
+        steps=parameters.steps,
+        skip=parameters.skip,
+        guidance=parameters.guidance,
+        seed=parameters.seed,
+        support=parameters.support,
+        edit_mask=request.edit_mask or "",
+        keep_mask=request.keep_mask,
+        source_sop_instance_uid=prepared.case.film.sop_instance_uid,
+        source_pixel_sha256=pixel_sha256(prepared.case.film.stored),
+        result_pixel_sha256=pixel_sha256(stored),
+        edit_mask_sha256=pixel_sha256(prepared.edit),
+        keep_mask_sha256=pixel_sha256(prepared.keep) if prepared.keep.any() else None,
+        platform=this_platform(run),
+        batch=run.batch,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+        extra={
+            "band_px": str(parameters.band_px),
+            "feather_px": str(parameters.feather_px),
+            "inversion": run.inversion,
+        },
+    )
+
+
+def this_platform(run: Run) -> Mapping[str, str]:
+    """What the last bits of an edit depend on beside its parameters."""
+    on_gpu = run.device.startswith("cuda")
+    return {
+        "machine": platform.machine(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": version("numpy"),
+        "diffusers": version("diffusers"),
+        "threads": str(torch.get_num_threads()),
+        "cpu": torch.backends.cpu.get_cpu_capability(),
+        "device": torch.cuda.get_device_name(run.device) if on_gpu else run.device,
+        "dtype": run.dtype,
+    }
