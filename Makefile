@@ -8,6 +8,9 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3 || echo python3.11
 VENV := .venv
 BIN := $(VENV)/bin
 STAMPS := .cache/stamps
+PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
+# torchvision beside a CPU torch would break the import of transformers and diffusers.
+CHECK_TORCH := $(BIN)/python -c 'import importlib.util as u, torch; assert not u.find_spec("torchvision")'
 STUDIES ?= ./studies
 PORT ?= 8000
 
@@ -54,10 +57,11 @@ $(BIN)/python:
 
 $(STAMPS)/installed: requirements.lock pyproject.toml $(BIN)/python
 	@echo "radedit: installing the locked packages (the first time takes some minutes)"
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check --no-deps -r requirements.lock
-	@$(BIN)/python -m pip install -qq --disable-pip-version-check \
-	    --no-deps --no-build-isolation -e .
-	@$(BIN)/python -c 'import torch' 2>/dev/null || { \
+	@$(PIP_INSTALL) --no-deps -r requirements.lock
+	@$(PIP_INSTALL) --no-deps --no-build-isolation -e .
+	@$(CHECK_TORCH) 2>/dev/null || { \
+	    echo "radedit: this build of torch needs libraries of its own; installing them"; \
+	    $(PIP_INSTALL) -c requirements.lock torch && $(CHECK_TORCH); } || { \
 	    echo "radedit: torch was installed but does not load; on a machine without a GPU set" \
 	         "PIP_EXTRA_INDEX_URL to PyTorch's index of CPU wheels, then: make clean setup" >&2; exit 1; }
 	@mkdir -p $(STAMPS) && touch $@
