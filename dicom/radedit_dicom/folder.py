@@ -3,7 +3,8 @@
 dicomweb-client's file client answers queries. It is shown a private folder of links to
 those files that `parsing` could read, because it parses whatever it is given (a deflate bomb
 too) and one file that fails would take the whole index with it. Bytes are fetched from the
-files themselves, and written by this module, so that a crash leaves nothing half-written.
+files themselves, and written by this module: a crash can leave some of the objects of one
+call, but each of them whole, and storing the same again adds the others.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import os
 import re
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -27,6 +30,7 @@ from radedit_dicom.errors import ArchiveError, DicomError
 from radedit_dicom.parsing import parse
 
 _TEMPORARY = ".radedit-"
+_STALE_S = 3600.0  # no store takes as long, so what is older was left by a process that ended
 _FIELDS = {
     "study_instance_uid": ("StudyInstanceUID", "0020000D"),
     "series_instance_uid": ("SeriesInstanceUID", "0020000E"),
@@ -115,16 +119,29 @@ class FolderArchive:
             )
         return paths[0]
 
+    def held(self) -> dict[Path, Instance]:
+        """List every sound object and where it lies, without the cost of a query.
+
+        Raises
+        ------
+        ArchiveError
+            The folder cannot be read.
+        """
+        with self._lock:
+            return self._screen()
+
     def store(self, objects: Sequence[Dataset]) -> list[Instance]:
         """Store all objects or none, each flushed to disk and read back.
 
+        They appear one after the other, in the order given. A process that is killed in
+        between leaves the first of them; storing the same objects again completes them.
         Storing the same object again is no error and writes nothing.
 
         Raises
         ------
         ArchiveError
             The folder cannot be written, does not give back what was written, or holds
-            another object under one of the UIDs. Nothing of this call is left behind.
+            another object under one of the UIDs. No file of this call is left behind.
         """
         instances = [instance_of(dataset) for dataset in objects]
         contents = [_encoded(dataset) for dataset in objects]
@@ -133,6 +150,7 @@ class FolderArchive:
                 "Two of the objects to store have one SOP instance UID; give each its own."
             )
         with self._lock:
+            _sweep(self.folder)
             fresh = []
             for instance, content in zip(instances, contents, strict=True):
                 held = self._paths(instance.sop_instance_uid)
@@ -239,7 +257,7 @@ def _write_all(files: Sequence[tuple[Path, bytes]]) -> None:
     try:
         staged = []
         for target, content in files:
-            target.parent.mkdir(parents=True, exist_ok=True)
+            _make_folder(target.parent)
             staged.append((_staged(target, content, made), target))
         for temporary, target in staged:
             if target.exists():
@@ -274,6 +292,25 @@ def _staged(target: Path, content: bytes, made: list[Path]) -> Path:
         os.fchmod(stream.fileno(), 0o640)
         os.fsync(stream.fileno())
     return Path(name)
+
+
+def _sweep(folder: Path) -> None:
+    """Remove staged files that a killed process left behind."""
+    oldest = time.time() - _STALE_S
+    for path in folder.glob(f"study-*/{_TEMPORARY}*"):
+        # One that cannot be removed harms nobody: no name with a dot in front is read.
+        with suppress(OSError):
+            if path.stat().st_mtime < oldest:
+                path.unlink()
+
+
+def _make_folder(folder: Path) -> None:
+    """Make a folder and those above it, each entry flushed to disk."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    folder.mkdir(exist_ok=True)
+    _sync(folder.parent)
 
 
 def _sync(folder: Path) -> None:

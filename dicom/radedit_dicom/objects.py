@@ -126,6 +126,8 @@ def build_objects(
 def write_objects(objects: EditObjects, archive: Archive) -> StoredEdit:
     """Store the three objects, all or none.
 
+    The image comes last, so that whoever sees it finds its masks and report as well.
+
     Parameters
     ----------
     objects : EditObjects
@@ -140,7 +142,7 @@ def write_objects(objects: EditObjects, archive: Archive) -> StoredEdit:
     ArchiveError
         The archive refused or altered one of them.
     """
-    sc, seg, sr = archive.store([objects.sc, objects.seg, objects.sr])
+    seg, sr, sc = archive.store([objects.seg, objects.sr, objects.sc])
     return StoredEdit(sc=sc, seg=seg, sr=sr)
 
 

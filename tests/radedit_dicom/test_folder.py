@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import threading
-from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from radedit_dicom.archive import Instance, Query, checked_uid
-from radedit_dicom.errors import ArchiveError
+from radedit_dicom.errors import ArchiveError, UnsupportedImageError
 from radedit_dicom.folder import FolderArchive
 from radedit_dicom.pixels import read_film
 
@@ -21,6 +22,15 @@ def film_object(make_dataset, number: int = 4, **attributes) -> Dataset:
     dataset = make_dataset(SOPInstanceUID=f"1.2.3.{number}", **attributes)
     dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
     return dataset
+
+
+def deflated(data: bytes) -> bytes:
+    """Write the same object in the deflated transfer syntax."""
+    dataset = pydicom.dcmread(BytesIO(data))
+    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
+    buffer = BytesIO()
+    dataset.save_as(buffer, enforce_file_format=True)
+    return buffer.getvalue()
 
 
 def test_what_is_stored_is_found_and_fetched_byte_for_byte(make_dataset, tmp_path):
@@ -109,11 +119,13 @@ def test_hostile_and_foreign_files_do_not_hide_the_sound_ones(make_dataset, tmp_
     (tmp_path / "note.txt").write_text("hello")
     (tmp_path / "empty.dcm").write_bytes(b"")
     sound = archive.fetch(stored[0])
-    deflated = sound.replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.10008.1.2.1.99"[:20], 1)
-    (tmp_path / "odd.dcm").write_bytes(deflated)
+    (tmp_path / "odd.dcm").write_bytes(deflated(sound))
     (tmp_path / "cut.dcm").write_bytes(sound[:200])
     os.symlink(tmp_path / "nowhere", tmp_path / "dangling")
+    with pytest.raises(UnsupportedImageError, match="deflated"):
+        read_film(tmp_path / "odd.dcm")
     assert archive.find(Query(sop_instance_uid="1.2.3.4")) == stored
+    assert archive.fetch(stored[0]) == sound, "the deflated twin is not looked into"
 
 
 def test_two_different_files_under_one_uid_are_not_guessed_between(make_dataset, tmp_path):
@@ -151,10 +163,52 @@ def test_several_threads_store_and_find_without_loss(make_dataset, tmp_path):
     assert len(archive.find(Query())) == 8
 
 
-def test_a_changed_file_is_seen(make_dataset, tmp_path):
+def test_a_changed_file_and_a_removed_one_are_seen(make_dataset, tmp_path):
     archive = FolderArchive(tmp_path)
     (instance,) = archive.store([film_object(make_dataset)])
     path: Path = archive.path_of(instance)
+    film_object(make_dataset, 77, StudyID="other").save_as(path, enforce_file_format=True)
+    (changed,) = archive.find(Query())
+    assert changed.sop_instance_uid == "1.2.3.77"
+    assert archive.fetch(changed) == path.read_bytes()
+    with pytest.raises(ArchiveError, match="holds no instance"):
+        archive.fetch(instance)
     path.unlink()
     assert archive.find(Query()) == []
-    assert replace(instance, modality="X").sop_instance_uid == "1.2.3.4"
+
+
+def test_what_a_killed_process_left_staged_is_swept_and_a_running_ones_is_not(
+    make_dataset, tmp_path
+):
+    archive = FolderArchive(tmp_path)
+    (instance,) = archive.store([film_object(make_dataset)])
+    study = archive.path_of(instance).parent
+    stale, fresh, foreign = study / ".radedit-a", study / ".radedit-b", tmp_path / ".radedit-c"
+    for path in (stale, fresh, foreign):
+        path.write_bytes(b"half")
+        os.utime(path, (0, 0))
+    os.utime(fresh)
+    archive.store([film_object(make_dataset, 9)])
+    assert [path.exists() for path in (stale, fresh, foreign)] == [False, True, True]
+
+
+def test_the_entry_of_every_new_folder_is_flushed_to_disk(make_dataset, tmp_path, monkeypatch):
+    flushed = set()
+    flush = os.fsync
+
+    def recording(descriptor: int) -> None:
+        flushed.add(os.readlink(f"/proc/self/fd/{descriptor}"))
+        flush(descriptor)
+
+    monkeypatch.setattr(os, "fsync", recording)
+    archive = FolderArchive(tmp_path / "a" / "b")
+    (instance,) = archive.store([film_object(make_dataset)])
+    study = archive.path_of(instance).parent
+    assert {str(tmp_path), str(tmp_path / "a"), str(tmp_path / "a" / "b"), str(study)} <= flushed
+
+
+def test_every_object_is_listed_with_its_place(make_dataset, tmp_path):
+    archive = FolderArchive(tmp_path)
+    stored = archive.store([film_object(make_dataset, n) for n in (4, 5)])
+    (tmp_path / "note.txt").write_text("hello")
+    assert archive.held() == {archive.path_of(instance): instance for instance in stored}

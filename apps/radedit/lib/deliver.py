@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -82,6 +83,7 @@ class Outbox:
         self.study_mode = study_mode
         self._read: dict[Path, tuple[Instance, Provenance | None]] = {}
         self._known: dict[str, Provenance] | None = None
+        self._writing = threading.Lock()
 
     @property
     def known(self) -> dict[str, Provenance]:
@@ -166,6 +168,10 @@ class Outbox:
             An object cannot be built or stored; nothing is left behind.
         """
         record = replace(edited.provenance, edit_id=self.edit_id(edited.provenance.edit_id))
+        with self._writing:
+            return self._deliver(edited, record)
+
+    def _deliver(self, edited: Edited, record: Provenance) -> Delivered:
         # What was recorded with the first object counts: the UIDs follow from the edit, and
         # under one UID there must not be two objects that differ in their time of creation.
         record = self._earlier(record) or record
