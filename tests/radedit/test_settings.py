@@ -120,6 +120,8 @@ def test_environment_wins_over_files(tmp_path: Path) -> None:
         ("[models.x]\ntitle = 't'", "lacks 'licence'"),
         ("[models.x]\ntitle = 't'\nlicence = 'l'", "no source for its unet"),
         ("[models.'../x']\ntitle = 't'", "a-z, 0-9"),
+        ("[models.radedit.components]\nunet = 5", "component 'unet': expected a table"),
+        ("pseudonym_key = 'sixteen or more bytes'", "'pseudonym_key'"),
         ("device = ", "not valid TOML"),
     ],
 )
@@ -132,6 +134,37 @@ def test_wrong_settings_are_named_in_the_error(tmp_path: Path, toml: str, named:
 def test_unknown_environment_variable_is_an_error_that_lists_the_known() -> None:
     with pytest.raises(ParameterError, match=r"RADEDIT_ALOW_DOWNLOAD.*RADEDIT_ALLOW_DOWNLOAD"):
         load_settings({"RADEDIT_ALOW_DOWNLOAD": "1"})
+
+
+def test_variables_of_the_tests_are_unknown_to_the_package() -> None:
+    with pytest.raises(ParameterError, match="'RADEDIT_FILMS' in the environment is not known"):
+        load_settings({"RADEDIT_FILMS": "films"})
+    assert load_settings({"TEST_FILMS": "films"}) == load_settings({})
+
+
+def test_pseudonym_key_is_the_stripped_content_of_its_file(tmp_path: Path) -> None:
+    assert load_settings({}).pseudonym_key == b""
+    secret = bytes(range(128, 144))
+    (tmp_path / "site.key").write_bytes(b"\n" + secret + b" \n")
+    beside = settings_with(tmp_path, 'pseudonym_key_file = "site.key"')
+    named = load_settings({"RADEDIT_PSEUDONYM_KEY_FILE": str(tmp_path / "site.key")})
+    assert beside.pseudonym_key == named.pseudonym_key == secret
+
+
+def test_pseudonym_key_is_not_shown_with_the_settings(tmp_path: Path) -> None:
+    (tmp_path / "site.key").write_text("correct horse battery")
+    settings = settings_with(tmp_path, 'pseudonym_key_file = "site.key"')
+    assert settings.pseudonym_key == b"correct horse battery"
+    assert "battery" not in repr(settings)
+
+
+def test_short_or_missing_pseudonym_key_is_an_error_that_does_not_show_it(tmp_path: Path) -> None:
+    (tmp_path / "site.key").write_text("  fifteen letters\n\n")
+    with pytest.raises(ParameterError, match=r"holds 15 bytes; expected .* 16") as caught:
+        settings_with(tmp_path, 'pseudonym_key_file = "site.key"')
+    assert "fifteen" not in str(caught.value)
+    with pytest.raises(ParameterError, match=r"none\.key cannot be read: No such file"):
+        load_settings({"RADEDIT_PSEUDONYM_KEY_FILE": str(tmp_path / "none.key")})
 
 
 def test_missing_user_file_is_an_error(tmp_path: Path) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
@@ -19,8 +18,10 @@ from typing import Any, Final
 
 from radedit.lib.errors import NotFoundError, ParameterError
 from radedit.lib.parameters import PARAMETERS, Defaults, ParameterRange, validate_parameters
+from radedit.lib.settings_file import COMPONENTS, read_tree
 
 __all__ = [
+    "COMPONENTS",
     "PARAMETERS",
     "Access",
     "ComponentSpec",
@@ -33,12 +34,11 @@ __all__ = [
 ]
 
 PACKAGED: Final = Path(__file__).resolve().parent.parent / "configs" / "models.toml"
-COMPONENTS: Final = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 VERIFY: Final = ("pinned", "on-first-use")
+MIN_KEY_BYTES: Final = 16
 DTYPES: Final = ("float32", "bfloat16", "float16")
 _REVISION: Final = re.compile(r"[0-9a-f]{40}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 
 
 @dataclass(frozen=True)
@@ -150,6 +150,9 @@ class Settings:
         Upper bound of the inversion cache; 0 = off.
     defaults : Defaults
         Edit parameters used when neither request nor model says otherwise.
+    pseudonym_key : bytes
+        The site's secret, the content of `pseudonym_key_file`: films of one patient get
+        studies that belong together without naming the patient. Empty = none.
     """
 
     access: Access
@@ -159,6 +162,7 @@ class Settings:
     dtype: str = "float32"
     inversion_cache_mb: int = 256
     defaults: Defaults = field(default_factory=Defaults)
+    pseudonym_key: bytes = field(default=b"", repr=False)
 
     def model(self, name: str | None = None) -> ModelSpec:
         """Look up a model; None = the default one.
@@ -179,41 +183,6 @@ class Settings:
         return validate_parameters(self.model(model).defaults, self.defaults)
 
 
-_VARIABLES: Final[Mapping[str, tuple[str, type]]] = MappingProxyType(
-    {
-        "RADEDIT_MODELS_DIR": ("models_dir", str),
-        "RADEDIT_ALLOW_DOWNLOAD": ("allow_download", bool),
-        "RADEDIT_HUB_CACHE": ("hub_cache", str),
-        "RADEDIT_HUB_ENDPOINT": ("hub_endpoint", str),
-        "RADEDIT_MODEL": ("default_model", str),
-        "RADEDIT_DEVICE": ("device", str),
-        "RADEDIT_DTYPE": ("dtype", str),
-        "RADEDIT_INVERSION_CACHE_MB": ("inversion_cache_mb", int),
-    }
-)
-# Not settings of the package: they name the user's file and serve the tests.
-_ELSEWHERE: Final = ("RADEDIT_CONFIG", "RADEDIT_FILMS", "RADEDIT_REQUIRE_PEERS")
-_TOP: Final = {key: kind for key, kind in _VARIABLES.values()} | {"defaults": dict, "models": dict}
-_MODEL: Final = {
-    "title": str,
-    "licence": str,
-    "folder": str,
-    "verify": str,
-    "image_size": int,
-    "max_tokens": int,
-    "sha256": dict,
-    "defaults": dict,
-    "components": dict,
-}
-_COMPONENT: Final = {
-    "repo": str,
-    "revision": str,
-    "subfolder": str,
-    "files": list,
-    "config": dict,
-}
-
-
 def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     """Read the packaged TOML, the user's TOML and the environment.
 
@@ -227,40 +196,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
     ParameterError
         A key is unknown, or a value has the wrong type or form; names both.
     """
-    environ = os.environ if environ is None else environ
-    tree = _read(PACKAGED)
-    if environ.get("RADEDIT_CONFIG"):
-        tree = _merge(tree, _read(Path(environ["RADEDIT_CONFIG"]).expanduser()))
-    known = {*_VARIABLES, *_ELSEWHERE}
-    given = {name for name in environ if name.startswith("RADEDIT_")}
-    _refuse_unknown(given, known, "the environment")
-    for name in sorted(given - set(_ELSEWHERE)):
-        key, kind = _VARIABLES[name]
-        tree[key] = _from_text(name, environ[name], kind)
-    return _settings(tree)
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ParameterError(
-            f"The settings file {path} cannot be read: {error.strerror}."
-        ) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ParameterError(f"The settings file {path} is not valid TOML: {error}.") from error
-    _typed(tree, _TOP, str(path))
-    for name, model in tree.get("models", {}).items():
-        where = f"{path}, model '{name}'"
-        if not isinstance(model, dict) or not _NAME.fullmatch(name):
-            raise ParameterError(f"{where}: expected a table with a name of a-z, 0-9, '-' and '_'.")
-        _typed(model, _MODEL, where)
-        if "folder" in model:  # relative to the file that says so
-            model["folder"] = str((path.parent / Path(model["folder"]).expanduser()).resolve())
-        _refuse_unknown(model.get("components", {}), COMPONENTS, f"{where}, components")
-        for part, component in model.get("components", {}).items():
-            _typed(component, _COMPONENT, f"{where}, component '{part}'")
-    return tree
+    return _settings(read_tree(PACKAGED, os.environ if environ is None else environ))
 
 
 def _settings(tree: dict[str, Any]) -> Settings:
@@ -275,14 +211,32 @@ def _settings(tree: dict[str, Any]) -> Settings:
     models = {name: _model(name, entry, access) for name, entry in tree["models"].items()}
     for model in models.values():
         validate_parameters(model.defaults, defaults)
-    names = {f.name for f in fields(Settings)} - {"access", "models", "defaults"}
-    rest = {name: tree[name] for name in names if name in tree}
-    settings = Settings(access, MappingProxyType(models), defaults=defaults, **rest)
+    rest = {f.name: tree[f.name] for f in fields(Settings) if f.name in tree}
+    rest |= {"access": access, "models": MappingProxyType(models), "defaults": defaults}
+    settings = Settings(pseudonym_key=_pseudonym_key(tree.get("pseudonym_key_file")), **rest)
     if settings.dtype not in DTYPES:
         raise ParameterError(f"dtype is '{settings.dtype}'; expected one of {', '.join(DTYPES)}.")
     if settings.inversion_cache_mb < 0:
         raise ParameterError("inversion_cache_mb must be 0 or more.")
     return settings
+
+
+def _pseudonym_key(named: str | None) -> bytes:
+    if not named:
+        return b""
+    path = Path(named).expanduser()
+    try:
+        key = path.read_bytes().strip()
+    except OSError as error:
+        raise ParameterError(
+            f"The pseudonym_key_file {path} cannot be read: {error.strerror}."
+        ) from error
+    if len(key) < MIN_KEY_BYTES:
+        raise ParameterError(
+            f"The pseudonym_key_file {path} holds {len(key)} bytes; expected a secret of at "
+            f"least {MIN_KEY_BYTES}."
+        )
+    return key
 
 
 def _model(name: str, entry: Mapping[str, Any], access: Access) -> ModelSpec:
@@ -320,41 +274,6 @@ def _component(where: str, values: Mapping[str, Any]) -> ComponentSpec:
         if not isinstance(file, str) or Path(file).name != file:
             raise ParameterError(f"{where}: '{file}' is not a plain file name.")
     return spec
-
-
-def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay one tree of tables over another, key by key."""
-    merged = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(base.get(key), dict)
-        merged[key] = _merge(base[key], value) if both else value
-    return merged
-
-
-def _typed(values: Mapping[str, Any], known: Mapping[str, type], where: str) -> None:
-    _refuse_unknown(values, known, where)
-    for key, value in values.items():
-        if type(value) is not known[key]:
-            raise ParameterError(
-                f"{where}: '{key}' is of type {type(value).__name__}; expected "
-                f"{known[key].__name__}."
-            )
-
-
-def _refuse_unknown(given: Any, known: Any, where: str) -> None:
-    unknown = sorted(set(given) - set(known))
-    if unknown:
-        raise ParameterError(
-            f"'{unknown[0]}' in {where} is not known; known keys are {', '.join(sorted(known))}."
-        )
-
-
-def _from_text(name: str, text: str, kind: type) -> Any:
-    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
-    try:
-        return words[text.strip().lower()] if kind is bool else kind(text)
-    except (KeyError, ValueError) as error:
-        raise ParameterError(f"{name} is '{text}'; expected {kind.__name__}.") from error
 
 
 def _user_cache() -> Path:

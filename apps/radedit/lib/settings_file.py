@@ -1,0 +1,151 @@
+"""The settings as they are written: TOML files and environment, laid over each other.
+
+What comes out is one tree of plain values whose keys and types are known to be right;
+`radedit.lib.settings` makes the frozen dataclasses of it and checks what the values mean.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Final
+
+from radedit.lib.errors import ParameterError
+
+COMPONENTS: Final = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+CONFIG: Final = "RADEDIT_CONFIG"  # names the user's file
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
+_VARIABLES: Final[Mapping[str, tuple[str, type]]] = MappingProxyType(
+    {
+        "RADEDIT_MODELS_DIR": ("models_dir", str),
+        "RADEDIT_ALLOW_DOWNLOAD": ("allow_download", bool),
+        "RADEDIT_HUB_CACHE": ("hub_cache", str),
+        "RADEDIT_HUB_ENDPOINT": ("hub_endpoint", str),
+        "RADEDIT_MODEL": ("default_model", str),
+        "RADEDIT_DEVICE": ("device", str),
+        "RADEDIT_DTYPE": ("dtype", str),
+        "RADEDIT_INVERSION_CACHE_MB": ("inversion_cache_mb", int),
+        "RADEDIT_PSEUDONYM_KEY_FILE": ("pseudonym_key_file", str),
+    }
+)
+_TOP: Final = {key: kind for key, kind in _VARIABLES.values()} | {"defaults": dict, "models": dict}
+_MODEL: Final = {
+    "title": str,
+    "licence": str,
+    "folder": str,
+    "verify": str,
+    "image_size": int,
+    "max_tokens": int,
+    "sha256": dict,
+    "defaults": dict,
+    "components": dict,
+}
+_COMPONENT: Final = {
+    "repo": str,
+    "revision": str,
+    "subfolder": str,
+    "files": list,
+    "config": dict,
+}
+
+
+def read_tree(packaged: Path, environ: Mapping[str, str]) -> dict[str, Any]:
+    """Read the packaged TOML, the user's TOML and the variables; later ones win.
+
+    Parameters
+    ----------
+    packaged : Path
+        The package's own TOML file.
+    environ : mapping
+        Environment; its RADEDIT_* variables are read, any other is left alone.
+
+    Returns
+    -------
+    dict
+        The keys of the TOML form. Paths of model folders and of the key file are absolute
+        where a file named them.
+
+    Raises
+    ------
+    ParameterError
+        A file cannot be read, a key is unknown, or a value has the wrong type; names it.
+    """
+    tree = _read(packaged)
+    if environ.get(CONFIG):
+        tree = _merge(tree, _read(Path(environ[CONFIG]).expanduser()))
+    given = {name for name in environ if name.startswith("RADEDIT_")}
+    _refuse_unknown(given, {*_VARIABLES, CONFIG}, "the environment")
+    for name in sorted(given - {CONFIG}):
+        key, kind = _VARIABLES[name]
+        tree[key] = _from_text(name, environ[name], kind)
+    return tree
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ParameterError(
+            f"The settings file {path} cannot be read: {error.strerror}."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ParameterError(f"The settings file {path} is not valid TOML: {error}.") from error
+    _typed(tree, _TOP, str(path))
+    if tree.get("pseudonym_key_file"):
+        tree["pseudonym_key_file"] = _beside(path, tree["pseudonym_key_file"])
+    for name, model in tree.get("models", {}).items():
+        where = f"{path}, model '{name}'"
+        if not isinstance(model, dict) or not _NAME.fullmatch(name):
+            raise ParameterError(f"{where}: expected a table with a name of a-z, 0-9, '-' and '_'.")
+        _typed(model, _MODEL, where)
+        if "folder" in model:
+            model["folder"] = _beside(path, model["folder"])
+        _refuse_unknown(model.get("components", {}), COMPONENTS, f"{where}, components")
+        for part, component in model.get("components", {}).items():
+            _typed(component, _COMPONENT, f"{where}, component '{part}'")
+    return tree
+
+
+def _beside(path: Path, named: str) -> str:
+    """Resolve a path that a settings file names, relative to that file."""
+    return str((path.parent / Path(named).expanduser()).resolve())
+
+
+def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay one tree of tables over another, key by key."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(base.get(key), dict)
+        merged[key] = _merge(base[key], value) if both else value
+    return merged
+
+
+def _typed(values: Any, known: Mapping[str, type], where: str) -> None:
+    if not isinstance(values, dict):
+        raise ParameterError(f"{where}: expected a table, found {type(values).__name__}.")
+    _refuse_unknown(values, known, where)
+    for key, value in values.items():
+        if type(value) is not known[key]:
+            raise ParameterError(
+                f"{where}: '{key}' is of type {type(value).__name__}; expected "
+                f"{known[key].__name__}."
+            )
+
+
+def _refuse_unknown(given: Any, known: Any, where: str) -> None:
+    unknown = sorted(set(given) - set(known))
+    if unknown:
+        raise ParameterError(
+            f"'{unknown[0]}' in {where} is not known; known keys are {', '.join(sorted(known))}."
+        )
+
+
+def _from_text(name: str, text: str, kind: type) -> Any:
+    words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    try:
+        return words[text.strip().lower()] if kind is bool else kind(text)
+    except (KeyError, ValueError) as error:
+        raise ParameterError(f"{name} is '{text}'; expected {kind.__name__}.") from error
