@@ -176,6 +176,17 @@ def test_long_prompt_names_exactly_what_would_be_cut(radedit_model: Any) -> None
         backbone.encode_text([fits + " pleural Effusion"])
 
 
+@pytest.mark.parametrize("device", ["cuda:63", "gpu", "hpu", "meta"])
+def test_device_that_is_not_here_is_refused_in_one_sentence(
+    radedit_model: Any, device: str
+) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        radedit_model.load(device=device)
+    assert str(caught.value) == (
+        f"The device '{device}' is not available here; set RADEDIT_DEVICE=cpu."
+    )
+
+
 # ---------------------------------------------------------------- Stable Diffusion's layout
 
 

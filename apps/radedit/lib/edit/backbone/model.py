@@ -201,8 +201,10 @@ def load_backbone(
     Raises
     ------
     CheckpointError
-        A file is missing, gated, offline, pickled, wrong, or asks for what edits do not do.
+        The device is not available here, or a file is missing, gated, offline, pickled, wrong,
+        or asks for what edits do not do.
     """
+    _check_device(device)
     files = locate(spec)
     paths = files.paths
     inline = spec.components.get("scheduler", ComponentSpec()).config
@@ -217,6 +219,16 @@ def load_backbone(
     record = {"files": files.sha256, "scheduler": inline and dict(inline), "text": text.max_tokens}
     digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
     return Backbone(spec.name, digest, image_size, latent_shape, unet, vae, text, noise)
+
+
+def _check_device(device: str | torch.device) -> None:
+    """Compute a number there; torch has three kinds of error for a device it lacks."""
+    try:
+        torch.zeros(1, device=device).item()
+    except (AssertionError, ImportError, RuntimeError) as error:
+        raise CheckpointError(
+            f"The device '{device}' is not available here; set RADEDIT_DEVICE=cpu."
+        ) from error
 
 
 def _sizes(
