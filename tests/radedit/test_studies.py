@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from fastapi import HTTPException
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -45,6 +47,72 @@ def test_a_label_is_found_again_after_a_restart(folder: FilmFolder, tmp_path: Pa
 def test_an_uploaded_film_keeps_its_suffix(folder: FilmFolder, rg1: Path) -> None:
     assert folder.add_image("new", str(rg1), {}) == "new.dcm"
     assert Path(folder.get_image_uri("new.dcm")).read_bytes() == rg1.read_bytes()
+
+
+BAD_NAMES = ["../../evil", "/evil", "a/../../evil", "a\\evil", ".hidden", "a..b", "a b", "a\n", "é"]
+
+
+def tree(folder: Path) -> dict[Path, bytes]:
+    return {
+        p: p.read_bytes()
+        for p in folder.parent.rglob("*")
+        if p.is_file() and p.suffix != ".json" and p.name != ".lock"
+    }
+
+
+@pytest.mark.parametrize("name", BAD_NAMES)
+def test_no_upload_and_no_label_is_written_outside_its_folder(
+    folder: FilmFolder, tmp_path: Path, rg1: Path, name: str
+) -> None:
+    before = tree(tmp_path)
+    calls: list[Callable[[], object]] = [
+        lambda: folder.add_image(name + ".dcm", str(rg1), {}),
+        lambda: folder.save_label("a.dcm", str(rg1), name, {}),
+        lambda: folder.remove_label("a.dcm", name),
+        lambda: folder.update_label_info("a.dcm", name, {}),
+    ]
+    for call in calls:
+        with pytest.raises(HTTPException, match="no plain name") as refused:
+            call()
+        assert refused.value.status_code == 400
+    with pytest.raises(HTTPException, match="There is no image") as refused:
+        folder.save_label(name, str(rg1), "final", {})
+    assert refused.value.status_code == 404
+    assert tree(tmp_path) == before
+
+
+def test_a_film_is_neither_replaced_nor_removed(
+    folder: FilmFolder, tmp_path: Path, rg1: Path, rg3: Path
+) -> None:
+    shutil.copyfile(rg1, tmp_path / "unseen.dcm")
+    before = tree(tmp_path)
+    for image in ("a.dcm", "a", "unseen"):
+        with pytest.raises(HTTPException, match="already") as refused:
+            folder.add_image(image, str(rg3), {})
+        assert refused.value.status_code == 409
+    for image in ("a.dcm", "none"):
+        with pytest.raises(HTTPException, match="not removed") as refused:
+            folder.remove_image(image)
+        assert refused.value.status_code == 403
+    assert tree(tmp_path) == before
+
+
+def test_an_upload_that_is_named_as_no_film_is_refused(folder: FilmFolder, tmp_path: Path) -> None:
+    with pytest.raises(HTTPException, match="no film"):
+        folder.add_image("new", str(tmp_path / "a.png"), {})
+    assert not list(tmp_path.glob("new*"))
+
+
+def test_what_is_not_there_is_said_to_be_missing(folder: FilmFolder) -> None:
+    calls: list[Callable[[], object]] = [
+        lambda: folder.remove_label("a.dcm", "final"),
+        lambda: folder.update_label_info("a.dcm", "final", {}),
+        lambda: folder.update_image_info("none", {}),
+    ]
+    for call in calls:
+        with pytest.raises(HTTPException, match="There is no") as refused:
+            call()
+        assert refused.value.status_code == 404
 
 
 @given(st.text(st.characters(categories=["L", "N"]), min_size=1, max_size=8))

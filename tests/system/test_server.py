@@ -323,6 +323,37 @@ def test_edits_do_not_become_studies(server: Server) -> None:
     assert set(listed["objects"]) == {FILM, EXTREMITY, "film.dicom"}
 
 
+def test_originals_are_safe_from_the_network(server: Server, rg1: Path, rg3: Path) -> None:
+    def listed() -> set[Path]:
+        return {p for p in server.studies.parent.rglob("*") if p.is_file()}
+
+    before = listed()
+    store = f"{server.url}/datastore"
+    evil = "../../evil.dcm"
+    names = [(evil, 400), ("../evil.dcm", 400), (FILM, 409), ("film", 409)]
+    for name, status in names:
+        with rg3.open("rb") as file:
+            answer = requests.put(
+                f"{store}/image",
+                params={"image": name},
+                files={"file": ("x.dcm", file)},
+                timeout=60,
+            )
+        assert answer.status_code == status, answer.text
+        assert answer.json()["detail"].endswith(".")
+    for name in (FILM, evil):
+        answer = requests.delete(f"{store}/image", params={"id": name}, timeout=60)
+        assert (answer.status_code, answer.json()["detail"].endswith(".")) == (403, True)
+    for query in ({"image": FILM, "tag": "../../../x"}, {"image": evil, "tag": "final"}):
+        answer = requests.put(
+            f"{store}/label", params=query, files={"label": ("x.png", b"x")}, timeout=60
+        )
+        assert answer.status_code in (400, 404), answer.text
+        assert answer.json()["detail"].endswith(".")
+    assert (server.studies / FILM).read_bytes() == rg1.read_bytes()
+    assert {p for p in listed() - before if server.temporary not in p.parents} == set()
+
+
 def png(mask: np.ndarray[Any, Any]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(mask.astype(np.uint8) * 255).save(buffer, format="PNG")
