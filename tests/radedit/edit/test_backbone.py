@@ -176,6 +176,20 @@ def test_long_prompt_names_exactly_what_would_be_cut(radedit_model: Any) -> None
         backbone.encode_text([fits + " pleural Effusion"])
 
 
+def test_word_that_bert_cannot_spell_is_refused_by_name(radedit_model: Any) -> None:
+    backbone = radedit_model.load()
+    with pytest.raises(PromptError, match=r"The prompt holds .* does not know: pacemaker, 🫁;"):
+        backbone.check_prompt("no pacemaker left 🫁 pacemaker")
+    with pytest.raises(PromptError, match="does not know: pacemaker;"):
+        backbone.encode_text(["a pacemaker"])
+
+
+@pytest.mark.parametrize("text", ["", "pacemaker", "mass " * 30])
+def test_refusal_says_which_prompt_it_is_about(radedit_model: Any, text: str) -> None:
+    with pytest.raises(PromptError, match=r"^The inversion prompt (is|holds) "):
+        radedit_model.load().check_prompt(text, "inversion prompt")
+
+
 @pytest.mark.parametrize("device", ["cuda:63", "gpu", "hpu", "meta"])
 def test_device_that_is_not_here_is_refused_in_one_sentence(
     radedit_model: Any, device: str
@@ -207,6 +221,15 @@ def test_stable_diffusion_layout_gives_the_pipelines_own_prompt_embeddings(
         expected = encoder(tokens.input_ids)[0]
     assert backbone.max_tokens == 77
     assert torch.equal(backbone.encode_text(texts), expected)
+
+
+def test_clip_spells_what_no_vocabulary_foresaw(
+    stable_diffusion: Path, tmp_path: Path, spec_for: Any
+) -> None:
+    backbone = load_backbone(spec_for(tmp_path, folder=stable_diffusion))
+    backbone.check_prompt("pacemaker 🫁 Ω 肺")
+    start_and_end = 2
+    assert len(backbone.text.tokenizer.encode("🫁").ids) == len("🫁".encode()) + start_and_end
 
 
 def test_stable_diffusion_scheduler_values_are_those_of_diffusers(

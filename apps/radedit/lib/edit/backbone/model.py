@@ -77,15 +77,22 @@ class Backbone:
         """alpha_bar after the last step, for `make_schedule`."""
         return self.noise.final_alpha_bar
 
-    def check_prompt(self, text: str) -> None:
-        """Refuse a prompt that is empty or longer than the encoder takes.
+    def check_prompt(self, text: str, what: str = "prompt") -> None:
+        """Refuse a prompt that is empty, too long, or holds a word the encoder never saw.
+
+        Parameters
+        ----------
+        text : str
+            The prompt.
+        what : str
+            What a refusal calls it, e.g. "inversion prompt".
 
         Raises
         ------
         PromptError
-            Names the part that would be cut.
+            Names the part that would be cut, or the unknown words.
         """
-        self.text.check(text)
+        self.text.check_prompt(text, what)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Encode prompts; an empty text is the unconditional one.

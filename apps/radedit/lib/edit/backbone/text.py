@@ -22,7 +22,7 @@ from radedit.lib.errors import CheckpointError, PromptError
 
 _BERTS: Final = ("bert", "cxr-bert")
 _NOT_CONFIG: Final = ("auto_map", "architectures", "model_type", "torch_dtype", "dtype")
-_UNKNOWN: Final = "[UNK]"  # BERT's; CLIP's byte pairs know every text
+_UNKNOWN: Final = "[UNK]"  # BERT's; CLIP spells every text in bytes
 _UNUSED: Final = ("position_ids", "token_type_ids")
 
 
@@ -47,8 +47,15 @@ class TextEncoder:
     pad_id: int
     max_tokens: int
 
-    def check(self, text: str) -> None:
+    def check_prompt(self, text: str, what: str = "prompt") -> None:
         """Refuse a prompt that is empty, too long, or holds a word the encoder never saw.
+
+        Parameters
+        ----------
+        text : str
+            The prompt.
+        what : str
+            What a refusal calls it.
 
         Raises
         ------
@@ -58,7 +65,7 @@ class TextEncoder:
         encoding = self.tokenizer.encode(text)
         content = [i for i, special in enumerate(encoding.special_tokens_mask) if not special]
         if not content:
-            raise PromptError("The prompt is empty; say in words what the region shall show.")
+            raise PromptError(f"The {what} is empty; say in words what the region shall show.")
         unknown = [
             text[start:end]
             for token, (start, end) in zip(encoding.tokens, encoding.offsets, strict=True)
@@ -66,14 +73,15 @@ class TextEncoder:
         ]
         if unknown:
             raise PromptError(
-                f"The model's text encoder does not know: {', '.join(dict.fromkeys(unknown))}; "
-                "say it in other words, or choose a model that was trained on more."
+                f"The {what} holds what the model's text encoder does not know: "
+                f"{', '.join(dict.fromkeys(unknown))}; say it in other words, or choose a model "
+                "that was trained on more."
             )
         room = self.max_tokens - (len(encoding.ids) - len(content))
         if len(content) > room:
             cut = text[encoding.offsets[content[room]][0] :]
             raise PromptError(
-                f"The prompt is {len(content)} tokens long and the text encoder takes {room}; "
+                f"The {what} is {len(content)} tokens long and the text encoder takes {room}; "
                 f"shorten it, since this would be lost: '{cut.strip()}'."
             )
 
@@ -82,7 +90,7 @@ class TextEncoder:
         rows = []
         for text in texts:
             if text.strip():
-                self.check(text)
+                self.check_prompt(text)
             ids = self.tokenizer.encode(text).ids
             rows.append(ids + [self.pad_id] * (self.max_tokens - len(ids)))
         return torch.tensor(rows, dtype=torch.long).reshape(len(texts), self.max_tokens)
