@@ -212,6 +212,7 @@ REFUSALS = [
     ({"prompt": "x", "label": "/etc/hostname"}, {}, 400, "label is a path"),
     ({"prompt": "x"}, {"model": "nope"}, 404, "There is no model 'nope' here; there are radedit."),
     ({"prompt": "x"}, {"image": EXTREMITY}, 422, "not the chest"),
+    ({"prompt": "x", "model": ["radedit"]}, {}, 404, "There is no model"),
     ({"prompt": "x", "masks": [1]}, {}, 400, "masks is no object"),
     ({"prompt": "x", "masks": {"a": "!"}}, {}, 400, "the mask 'a' is no PNG file"),
 ]
@@ -352,6 +353,15 @@ def test_originals_are_safe_from_the_network(server: Server, rg1: Path, rg3: Pat
         assert answer.json()["detail"].endswith(".")
     assert (server.studies / FILM).read_bytes() == rg1.read_bytes()
     assert {p for p in listed() - before if server.temporary not in p.parents} == set()
+
+
+def test_the_log_holds_no_film_names_of_the_datastore(server: Server, rg1: Path) -> None:
+    with rg1.open("rb") as file:
+        requests.put(f"{server.url}/datastore/image", files={"file": (FILM, file)}, timeout=60)
+    # What the HTTP server itself logs of a request's address is for its operator to set.
+    lines = (server.studies.parent / "server.log").read_text().splitlines()
+    assert lines
+    assert not [line for line in lines if FILM in line and "HTTP/1.1" not in line]
 
 
 def png(mask: np.ndarray[Any, Any]) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import tempfile
+import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +20,7 @@ from radedit.lib.errors import NotFoundError, ParameterError, RadEditError
 from radedit.lib.infers.lung_segmentation import LungSegmentation
 from radedit.lib.infers.radedit import RadEdit
 from radedit.lib.pipeline import Editor
-from radedit.lib.studies import FilmFolder
+from radedit.lib.studies import FilmFolder, check_name
 from radedit_dicom.errors import DicomError
 
 TASKS: Final = ("radedit", "lung_segmentation")
@@ -38,6 +39,7 @@ CONF_KEYS: Final = frozenset(
         "use_pretrained_model",
     }
 )
+logger = logging.getLogger(__name__)
 
 
 class RadEditApp(MONAILabelApp):
@@ -57,8 +59,10 @@ class RadEditApp(MONAILabelApp):
     """
 
     def __init__(self, app_dir: str, studies: str, conf: Mapping[str, str] | None) -> None:
-        # MONAI Label logs every request whole, and a prompt is nobody's business.
-        logging.getLogger("monailabel.endpoints.infer").setLevel(logging.WARNING)
+        # MONAI Label logs every request whole, and the name of every film; a prompt is
+        # nobody's business, and people put names of patients into names of files.
+        for name in ("endpoints.infer", "endpoints.datastore", "datastore"):
+            logging.getLogger(f"monailabel.{name}").setLevel(logging.WARNING)
         conf = dict(conf or {})
         try:
             self._chosen = chosen_tasks(conf)
@@ -110,32 +114,46 @@ class RadEditApp(MONAILabelApp):
         Raises
         ------
         fastapi.HTTPException
-            The request is refused: the error's own status, its sentence as the detail. MONAI
-            Label would answer any other exception with a bare 500.
+            The request is refused: the error's own status, its sentence as the detail. What
+            was not foreseen is a 500 that says so, and where it happened is in the log.
         """
         datastore = datastore or self.datastore()
+        uploads = [_form_file(request.get(name)) for name in ("image", "label")]
         try:
-            self._check_model(request.get("model"))
-            image_id = request.get("image")
-            film = self._film_path(image_id, datastore)
-            self._check_upload(request.get("label"))
-            # An edited film is no label of its source.
-            save_label = bool(request.get("save_label")) and request["model"] != "radedit"
-            result: dict[str, Any] | None = super().infer({**request, "image": film}, datastore)
+            return self._infer(request, datastore)
+        except HTTPException:
+            raise
         except (RadEditError, DicomError) as error:
+            raise HTTPException(error.http_status, str(error)) from error
+        except Exception as error:
+            logger.error("request failed: %s", _place(error))
+            raise HTTPException(
+                500, "The request failed for a reason nobody foresaw; the server's log says where."
+            ) from None
+        finally:
             # MONAI Label removes uploads only behind a good answer.
-            for path in map(_form_file, (request.get("image"), request.get("label"))):
+            for path in uploads:
                 if path is not None:
                     path.unlink(missing_ok=True)
-            raise HTTPException(error.http_status, str(error)) from error
+
+    def _infer(self, request: dict[str, Any], datastore: Datastore) -> dict[str, Any] | None:
+        self._check_model(request.get("model"))
+        image_id = request.get("image")
+        film = self._film_path(image_id, datastore)
+        self._check_upload(request.get("label"))
+        # An edited film is no label of its source.
+        save_label = bool(request.get("save_label")) and request["model"] != "radedit"
+        tag = request.get("label_tag", DefaultLabelTag.ORIGINAL)
+        if save_label:
+            check_name("label_tag", tag)
+        result: dict[str, Any] | None = super().infer({**request, "image": film}, datastore)
         if result and save_label and image_id in datastore.list_images():
-            tag = request.get("label_tag", DefaultLabelTag.ORIGINAL)
             about = {"model": request["model"], "params": result["params"]}
             result["label"] = datastore.save_label(image_id, result["file"], tag, about)
         return result
 
     def _check_model(self, name: object) -> None:
-        if name not in self._infers:
+        if not isinstance(name, str) or name not in self._infers:
             known = ", ".join(self._infers)
             raise NotFoundError(f"There is no model '{name}' here; there are {known}.")
 
@@ -174,6 +192,13 @@ def _form_file(path: object) -> Path | None:
     drawn = re.match(rf"{tempfile.gettempprefix()}[a-z0-9_]{{8}}(\.|$)", resolved.name)
     here = resolved.parent == Path(tempfile.gettempdir()).resolve()
     return resolved if drawn and here and resolved.is_file() else None
+
+
+def _place(error: BaseException) -> str:
+    """Say where an error came from, without its text, which may quote what was read."""
+    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    calls = [f"{Path(frame.filename).name}:{frame.lineno} {frame.name}" for frame in frames]
+    return f"{type(error).__name__} in {', '.join(calls)}"
 
 
 def chosen_tasks(conf: Mapping[str, str]) -> tuple[str, ...]:
