@@ -1,7 +1,8 @@
 """Diffusers-layout checkpoints: found, checked, loaded and called.
 
-The one place of the package that imports diffusers, transformers and huggingface_hub, and
-only when a checkpoint is loaded.
+Beside the training in `radedit.lib.phantom`, the one place that imports diffusers and
+transformers, and the only one that imports tokenizers and huggingface_hub; all four only when
+a checkpoint is loaded.
 
     files    where each file lies (folder or Hub cache) and whether its hash is right
     modules  networks built from a configuration and safetensors weights, no remote code
