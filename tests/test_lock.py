@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 import tomllib
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, distribution, version
+from importlib.metadata import (
+    PackageNotFoundError,
+    distribution,
+    packages_distributions,
+    version,
+)
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -104,6 +110,15 @@ def reached() -> set[str]:
     return {name for name, _ in met}
 
 
+def imported(module: Path) -> Iterator[str]:
+    """Yield the top-level package of every import in a module, those inside functions too."""
+    for node in ast.walk(ast.parse(module.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.partition(".")[0]
+
+
 def test_every_pin_is_what_is_installed() -> None:
     installed = {name: version(name).split("+")[0] for name in pinned()}
     assert installed == pinned()
@@ -127,6 +142,20 @@ def test_every_requirement_in_the_lock_is_pinned_too() -> None:
 
 def test_no_pin_is_a_stranger_that_nothing_of_ours_leads_to() -> None:
     assert pinned().keys() - reached() == set()
+
+
+@pytest.mark.parametrize("root", ["apps", "dicom"])
+def test_every_package_that_the_code_imports_is_declared(root: str) -> None:
+    tree = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
+    declared = {canonicalize_name(Requirement(r).name) for r in tree["project"]["dependencies"]}
+    known = {*sys.stdlib_module_names, "radedit", "radedit_dicom"}
+    found = {n for module in (REPOSITORY / root).rglob("*.py") for n in imported(module)} - known
+    assert found, "the search itself must work"
+    # Also by its own name: the package itk is empty and brings along those that hold its modules.
+    providers = packages_distributions()
+    given_by = {name: [name, *providers.get(name, [])] for name in found}
+    undeclared = {n for n, by in given_by.items() if not declared & set(map(canonicalize_name, by))}
+    assert undeclared == set()
 
 
 @pytest.mark.parametrize("name", sorted(ABSENT))
