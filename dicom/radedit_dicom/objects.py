@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 
 from radedit_dicom import vocabulary as words
 from radedit_dicom.archive import Archive, Instance
-from radedit_dicom.errors import ConformanceError, ProvenanceError
+from radedit_dicom.errors import ConformanceError, ProvenanceError, UnsupportedImageError
 from radedit_dicom.film import Film, Stored
 from radedit_dicom.marks import Reference
 from radedit_dicom.provenance import Provenance, pixel_sha256
@@ -63,6 +63,23 @@ class Destination:
     study_mode: StudyMode = "new"
     pseudonym_key: bytes = b""
 
+    def check(self, film: Film) -> None:
+        """Refuse a film whose identity would go to a QA patient inside its pixels.
+
+        It costs nothing, so call it before the edit; `context` calls it in any case.
+
+        Raises
+        ------
+        UnsupportedImageError
+            The mode is "new" and the film says that an identity is burned into it.
+        """
+        burned_in = str(film.header.get("BurnedInAnnotation", "")).strip().upper() == "YES"
+        if burned_in and self.study_mode == "new":
+            raise UnsupportedImageError(
+                "The film's pixels show who the patient is (BurnedInAnnotation YES), and a new QA "
+                "study must not; use study mode same, or clean the film first."
+            )
+
     def context(self, film: Film, provenance: Provenance) -> StudyContext:
         """Make the study context for one edit.
 
@@ -70,7 +87,10 @@ class Destination:
         ------
         ConformanceError
             The mode is neither "new" nor "same".
+        UnsupportedImageError
+            As in `check`.
         """
+        self.check(film)
         if self.study_mode == "same":
             return StudyContext.same(film)
         if self.study_mode == "new":
@@ -111,6 +131,8 @@ def build_objects(
         A hash of the record is not that of the pixels or masks.
     ConformanceError
         Pixels or masks do not fit the film, or the mode is unknown.
+    UnsupportedImageError
+        An identity is burned into a film that goes to a new study (`Destination.check`).
     """
     _check_hashes(masks, provenance)
     to = study_mode if isinstance(study_mode, Destination) else Destination(study_mode)

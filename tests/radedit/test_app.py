@@ -8,6 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
@@ -84,3 +85,17 @@ def test_the_names_of_films_are_not_logged(
         app.datastore().refresh()
     assert "Geheim" in app.datastore().list_images()[-1]
     assert "Geheim" not in caplog.text
+
+
+def test_a_film_with_a_name_in_its_pixels_is_refused_before_the_edit(
+    app: RadEditApp, rg1: Path, tmp_path: Path
+) -> None:
+    dataset = pydicom.dcmread(rg1)
+    dataset.BurnedInAnnotation = "YES"
+    dataset.save_as(tmp_path / "burned.dcm")
+    app.datastore().add_image("burned", str(tmp_path / "burned.dcm"), {})
+    request = {"model": "radedit", "image": "burned.dcm", "prompt": "Large left lung mass"}
+    with pytest.raises(HTTPException, match="use study mode same") as refused:
+        app.infer(request)
+    assert refused.value.status_code == 422
+    assert not list((tmp_path / "studies").glob("edited/**/*.dcm"))

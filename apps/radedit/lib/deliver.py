@@ -14,8 +14,9 @@ from radedit.lib.errors import OutputError
 from radedit.lib.pipeline import Edited
 from radedit_dicom.archive import Instance
 from radedit_dicom.errors import DicomError
+from radedit_dicom.film import Film
 from radedit_dicom.folder import FolderArchive
-from radedit_dicom.objects import StudyMode, build_objects, write_objects
+from radedit_dicom.objects import Destination, StudyMode, build_objects, write_objects
 from radedit_dicom.parsing import parse
 from radedit_dicom.provenance import Provenance, read_private
 from radedit_dicom.vocabulary import EDIT_LABEL, KEEP_LABEL
@@ -149,6 +150,16 @@ class Outbox:
             raise OutputError(
                 f"the output folder '{self.archive.folder.name}' cannot be written; choose another."
             ) from error
+
+    def check_film(self, film: Film) -> None:
+        """Refuse a film that must not go to this kind of study, before an edit takes its time.
+
+        Raises
+        ------
+        UnsupportedImageError
+            See `Destination.check`.
+        """
+        Destination(self.study_mode).check(film)
 
     def edit_id(self, edit_id: str) -> str:
         """Name an edit in this folder's kind of study: other studies need other UIDs."""

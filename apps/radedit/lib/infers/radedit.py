@@ -141,6 +141,7 @@ class RadEdit(InferTask):
         wanted = self._request(request)
         self._editor.parameters(wanted)
         film = read_film(film_path(request))
+        self._outboxes[study_mode].check_film(film)
         sources = UploadSources(film, uploaded=uploaded_masks(request, film))
         edited = self._editor.edit(film, wanted, sources)
         before_writing = time.perf_counter()
