@@ -58,7 +58,7 @@ class Finding:
 
 
 def check_file(path: Path) -> list[Finding]:
-    """Check one DICOM file with dciodvfy and, if RadEdit wrote it, with our own rules.
+    """Check one DICOM file with dciodvfy and, if anything on it says RadEdit, with our rules.
 
     Parameters
     ----------
@@ -67,7 +67,8 @@ def check_file(path: Path) -> list[Finding]:
     Returns
     -------
     list of Finding
-        No finding of severity ERROR = the file passes.
+        No finding of severity ERROR = the file passes. A file without any sign of ours
+        (`claims_ours`) gets a warning that our rules were not asked.
 
     Raises
     ------
@@ -79,7 +80,36 @@ def check_file(path: Path) -> list[Finding]:
         Its transfer syntax is deflated.
     """
     dataset = parse(path, pixels=True)
+    if not claims_ours(dataset):
+        sentence = "The object was not written by RadEdit, so its rules do not apply."
+        return [*run_dciodvfy(path), Finding(Severity.WARNING, "foreign", sentence)]
     return run_dciodvfy(path) + check_dataset(dataset)
+
+
+def claims_ours(dataset: Dataset) -> bool:
+    """Tell whether any mark that RadEdit writes is on an object.
+
+    One is enough, so that an object of ours is still held to our rules after a mark or the
+    provenance was taken off. SyntheticData counts whoever set it: what is called synthetic
+    must say how it was made.
+
+    Parameters
+    ----------
+    dataset : pydicom.Dataset
+
+    Returns
+    -------
+    bool
+    """
+    equipment = [dataset, *(dataset.get("ContributingEquipmentSequence") or [])]
+    return (
+        dataset.get("SyntheticData") == "YES"
+        or words.WARNING in str(dataset.get("SeriesDescription", ""))
+        or any(item.get("Manufacturer") == words.MANUFACTURER for item in equipment)
+        or any(item.get("ManufacturerModelName") == words.MODEL_NAME for item in equipment)
+        or _scheme_is_declared(dataset)
+        or _has_private_block(dataset)
+    )
 
 
 def passes(findings: list[Finding]) -> bool:
@@ -165,6 +195,14 @@ def _has_provenance(dataset: Dataset) -> bool:
     try:
         read_private(dataset)
     except DicomError:
+        return False
+    return True
+
+
+def _has_private_block(dataset: Dataset) -> bool:
+    try:
+        dataset.private_block(words.PRIVATE_GROUP, words.PRIVATE_CREATOR)
+    except KeyError:
         return False
     return True
 
@@ -281,6 +319,7 @@ __all__ = [
     "Severity",
     "check_dataset",
     "check_file",
+    "claims_ours",
     "passes",
     "run_dciodvfy",
 ]

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from pydicom.dataset import Dataset
 
-from radedit_dicom.conformance import Severity, check_dataset, check_file, passes
+from radedit_dicom.conformance import Severity, check_dataset, check_file, claims_ours, passes
 from radedit_dicom.errors import (
     ArchiveError,
     ConformanceError,
@@ -351,6 +351,43 @@ def test_an_error_of_dciodvfy_other_than_the_allowed_one_fails(
     del objects.sc.PatientID
     objects.sc.save_as(tmp_path / "x.dcm", enforce_file_format=True)
     assert not passes(check_file(tmp_path / "x.dcm"))
+
+
+def test_a_foreign_file_is_not_held_to_our_rules(make_dataset, tmp_path, peer):
+    peer("dciodvfy")
+    dataset = make_dataset()
+    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
+    dataset.save_as(tmp_path / "x.dcm", enforce_file_format=True)
+    findings = check_file(tmp_path / "x.dcm")
+    assert {f.rule for f in findings} == {"dciodvfy", "foreign"}
+    (foreign,) = [f for f in findings if f.rule == "foreign"]
+    assert foreign.severity is Severity.WARNING
+    dataset.SyntheticData = "YES"
+    dataset.save_as(tmp_path / "y.dcm", enforce_file_format=True)
+    assert {"provenance", "source"} <= {f.rule for f in check_file(tmp_path / "y.dcm")}
+
+
+MARKS = {
+    "SyntheticData": "SyntheticData",
+    "SeriesDescription": "SeriesDescription",
+    "Manufacturer": "Manufacturer",
+    "ManufacturerModelName": "ManufacturerModelName",
+    "equipment": "ContributingEquipmentSequence",
+    "scheme": "CodingSchemeIdentificationSequence",
+    "private block": None,
+}
+
+
+@pytest.mark.parametrize("left", MARKS)
+def test_one_mark_of_ours_is_enough_to_be_held_to_our_rules(make_dataset, make_edit, left):
+    _, objects = make_edit(read_film(make_dataset()))
+    for mark, keyword in MARKS.items():
+        if mark != left and keyword is not None:
+            delattr(objects.sc, keyword)
+        elif mark != left:
+            objects.sc.remove_private_tags()
+    assert claims_ours(objects.sc)
+    assert check_dataset(objects.sc) != []
 
 
 def test_a_missing_dciodvfy_is_said_in_a_sentence(make_dataset, tmp_path, monkeypatch):
