@@ -80,4 +80,4 @@ def test_no_path_of_a_machine_is_in_the_tree() -> None:
 def test_no_module_is_longer_than_a_sitting() -> None:
     modules = [p for root in ("apps", "dicom") for p in (REPOSITORY / root).rglob("*.py")]
     lengths = {str(p.relative_to(REPOSITORY)): len(p.read_text().splitlines()) for p in modules}
-    assert {name: n for name, n in lengths.items() if n > 320} == {}
+    assert {name: n for name, n in lengths.items() if n > 330} == {}
