@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +22,7 @@ from radedit_dicom.pixels import to_display
 from radedit_dicom.segmentation import read_segmentation
 
 Mask = NDArray[np.bool_]
+NIFTI_HEADER_BYTES = 352  # the least that lies in front of the pixels
 Task = Callable[[Film], Mapping[str, Mask]]
 """A segmentation task: a film to its labels, each bool [rows, cols]."""
 
@@ -155,10 +158,22 @@ def _read_volume(path: Path, film: Film) -> Mask:
         if axes < 2 or any(n != 1 for n in size[2:]) or header.GetNumberOfComponents() != 1:
             raise MaskError(f"the mask file '{name}' is not one grey image but {size}.")
         _check_size((size[1], size[0]), name, film)
+        _check_whole(path, int(header.GetImageSizeInBytes()))
         pixels = np.asarray(itk.array_from_image(itk.imread(str(path))))
-    except (RuntimeError, OSError, ValueError) as error:
+    except (RuntimeError, OSError, EOFError, ValueError, zlib.error) as error:
         raise MaskError(f"the mask file '{name}' cannot be read as PNG, NIfTI or NRRD.") from error
     return np.asarray(pixels.reshape(film.shape) != 0)
+
+
+def _check_whole(path: Path, pixel_bytes: int) -> None:
+    """Refuse a NIfTI that was cut off: ITK makes up the pixels that are missing."""
+    if not path.name.lower().endswith((".nii", ".nii.gz")):
+        return
+    is_packed = path.suffix.lower() == ".gz"
+    with gzip.open(path) if is_packed else path.open("rb") as stream:
+        stream.seek(NIFTI_HEADER_BYTES + pixel_bytes - 1)
+        if not stream.read(1):
+            raise EOFError
 
 
 def _check_size(found: tuple[int, int], name: str, film: Film) -> None:
