@@ -32,7 +32,7 @@ from pydicom.sr.codedict import codes
 from radedit_dicom import vocabulary as words
 from radedit_dicom.errors import ProvenanceError
 from radedit_dicom.film import Film
-from radedit_dicom.marks import Reference, anonymous, mark, series_number
+from radedit_dicom.marks import anonymous, mark, series_number
 from radedit_dicom.provenance import Provenance, as_rows, edit_uid
 from radedit_dicom.study import StudyContext
 
@@ -209,13 +209,3 @@ def _mask_groups(
 
 def _is_number(value: float | None) -> bool:
     return value is not None and math.isfinite(value)
-
-
-def reference_to_report(provenance: Provenance, study: StudyContext) -> Reference:
-    """Refer to the report of an edit, before or after it is built."""
-    return Reference(
-        sop_class_uid="1.2.840.10008.5.1.4.1.1.88.34",
-        sop_instance_uid=str(edit_uid(provenance, "sr")),
-        series_instance_uid=str(edit_uid(provenance, "sr-series")),
-        study_instance_uid=study.study_instance_uid,
-    )

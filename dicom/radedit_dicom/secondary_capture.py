@@ -13,7 +13,7 @@ import numpy as np
 from highdicom.sc import SCImage
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.uid import ExplicitVRLittleEndian
 
 from radedit_dicom import vocabulary as words
 from radedit_dicom.errors import ConformanceError, ProvenanceError
@@ -112,16 +112,6 @@ def build_secondary_capture(
     _display(image, film)
     _refer(image, film, segmentation)
     return image
-
-
-def reference_to_capture(provenance: Provenance, study: StudyContext) -> Reference:
-    """Refer to the Secondary Capture of an edit, before or after it is built."""
-    return Reference(
-        sop_class_uid=str(SecondaryCaptureImageStorage),
-        sop_instance_uid=str(edit_uid(provenance, "sc")),
-        series_instance_uid=str(edit_uid(provenance, "sc-series")),
-        study_instance_uid=study.study_instance_uid,
-    )
 
 
 def _check(film: Film, edited: Stored, provenance: Provenance) -> None:

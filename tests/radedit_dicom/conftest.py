@@ -1,10 +1,8 @@
-"""What the DICOM side asks for beside the films made to order: samples and programs."""
+"""What the DICOM side asks for beside the films made to order: samples."""
 
 from __future__ import annotations
 
 import importlib.util
-import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,26 +36,5 @@ def sample() -> Callable[[str], Path]:
 
 
 @pytest.fixture(scope="session")
-def rg1(sample: Callable[[str], Path]) -> Path:
-    return sample("RG1_UNCR.dcm")
-
-
-@pytest.fixture(scope="session")
 def rg1_film(rg1: Path) -> Film:
     return read_film(rg1)
-
-
-@pytest.fixture(scope="session")
-def tool() -> Callable[[str, str], str]:
-    """Find a peer program, else say which is missing (under CI=true: fail)."""
-
-    def find(name: str, package: str) -> str:
-        found = shutil.which(name)
-        if found is None:
-            message = f"{name} (Debian package {package}) is not installed"
-            if os.environ.get("CI") == "true":
-                pytest.fail(message)
-            pytest.skip(message)
-        return found
-
-    return find

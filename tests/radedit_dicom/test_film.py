@@ -249,9 +249,9 @@ def make_dataset_unchecked(make_dataset, pixels, attributes) -> Dataset:
     return dataset
 
 
-def test_the_extremity_of_the_samples_is_refused(sample):
+def test_the_extremity_of_the_samples_is_refused(rg3):
     with pytest.raises(UnsupportedImageError, match="not the chest"):
-        read_film(sample("RG3_UNCR.dcm"))
+        read_film(rg3)
 
 
 def test_synthetic_films_are_refused_unless_asked_for(make_dataset):
