@@ -5,18 +5,14 @@ from __future__ import annotations
 import base64
 import io
 import json
-import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pydicom
@@ -30,12 +26,14 @@ from radedit.lib.parameters import PARAMETERS
 from radedit.lib.pipeline import Editor
 from radedit_dicom.pixels import read_film
 
+if TYPE_CHECKING:
+    from tests.system.conftest import Serve, Server
+
 # MONAILabelClient leaves each of its connections to the garbage collector.
 pytestmark = pytest.mark.filterwarnings(
     "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning"
 )
 
-APP = Path(__file__).resolve().parents[2] / "apps" / "radedit"
 FILM = "film.dcm"
 EXTREMITY = "extremity.dcm"
 EDIT: dict[str, Any] = {
@@ -47,114 +45,20 @@ EDIT: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class Server:
-    """A running server: its address and the folders it uses."""
-
-    url: str
-    studies: Path
-    temporary: Path
-
-    @property
-    def edited(self) -> Path:
-        return self.studies / "edited"
-
-    def infer(self, params: Any, model: str = "radedit", **query: str) -> requests.Response:
-        """Post one request, params as MONAI Label's form field, answer as JSON only."""
-        query = {"image": FILM, "output": "json", **query}
-        return requests.post(
-            f"{self.url}/infer/{model}",
-            params=query,
-            data={"params": json.dumps(params)},
-            timeout=120,
-        )
-
-    def uploads(self) -> list[str]:
-        """Name the files that the server put into its temporary folder for a request."""
-        return [
-            p.name
-            for p in self.temporary.iterdir()
-            if re.match(r"(tmp\w{8}\.(?!json$)|edited-|lungs-)", p.name)
-        ]
-
-
-def command(*arguments: str) -> list[str]:
-    """`monailabel start_server` of this environment; the script finds Python on the PATH."""
-    return [str(Path(sys.executable).with_name("monailabel")), "start_server", *arguments]
-
-
-def environment(temporary: Path) -> dict[str, str]:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
-
-
-@contextmanager
-def running(studies: Path, temporary: Path, port: int, models: str) -> Iterator[Server]:
-    """Start the server and end it again by its own process."""
-    url = f"http://127.0.0.1:{port}"
-    log = studies.parent / "server.log"
-    arguments = ["--app", str(APP), "--studies", str(studies), "--conf", "models", models]
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            command(*arguments, "--host", "127.0.0.1", "--port", str(port)),
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env=environment(temporary),
-            start_new_session=True,
-        )
-        try:
-            wait_for(url, process, log)
-            yield Server(url, studies, temporary)
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            pytest.fail(f"the server ended at once:\n{log.read_text()[-4000:]}")
-        try:
-            if requests.get(f"{url}/info/", timeout=5).ok:
-                return
-        except requests.ConnectionError:
-            time.sleep(0.2)
-    pytest.fail(f"the server did not answer in 120 s:\n{log.read_text()[-4000:]}")
-
-
 @pytest.fixture(scope="module")
-def server(
-    tmp_path_factory: pytest.TempPathFactory, new_port: Any, rg1: Path, rg3: Path
-) -> Iterator[Server]:
+def server(serve: Serve, rg1: Path, rg3: Path) -> Iterator[Server]:
     """Serve a chest film and an extremity, with `radedit` alone chosen."""
-    root = tmp_path_factory.mktemp("served")
-    studies, temporary = root / "studies", root / "temporary"
-    studies.mkdir()
-    temporary.mkdir()
-    shutil.copyfile(rg1, studies / FILM)
-    shutil.copyfile(rg3, studies / EXTREMITY)
+    chest = rg1.read_bytes()
     # The same stem: ids that drop the suffix would collide.
-    shutil.copyfile(rg1, studies / "film.dicom")
-    with running(studies, temporary, new_port(), "radedit") as started:
+    films = {FILM: chest, EXTREMITY: rg3.read_bytes(), "film.dicom": chest}
+    with serve(films, "radedit") as started:
         yield started
 
 
 @pytest.fixture(scope="module")
-def full_server(
-    tmp_path_factory: pytest.TempPathFactory, new_port: Any, rg1: Path
-) -> Iterator[Server]:
+def full_server(serve: Serve, rg1: Path) -> Iterator[Server]:
     """Serve one chest film with every task."""
-    root = tmp_path_factory.mktemp("served-all")
-    studies, temporary = root / "studies", root / "temporary"
-    studies.mkdir()
-    temporary.mkdir()
-    shutil.copyfile(rg1, studies / FILM)
-    with running(studies, temporary, new_port(), "all") as started:
+    with serve({FILM: rg1.read_bytes()}, "all") as started:
         yield started
 
 
@@ -249,7 +153,7 @@ MASK_REFUSALS = [
 def test_a_bad_mask_is_refused_with_its_sentence(
     server: Server, params: dict[str, str], status: int, sentence: str
 ) -> None:
-    answer = server.infer({"prompt": "x", "steps": 1, **params})
+    answer = server.infer({"prompt": EDIT["prompt"], "steps": 1, **params})
     assert (answer.status_code, sentence in answer.json()["detail"]) == (status, True), answer.text
 
 
@@ -300,7 +204,7 @@ def test_the_client_gets_the_edited_film_and_what_was_written(server: Server, rg
 
 
 def test_the_server_gives_the_pixels_that_the_command_line_gives(
-    server: Server, rg1: Path, tmp_path: Path
+    server: Server, rg1: Path, tmp_path: Path, environment: Callable[[Path], dict[str, str]]
 ) -> None:
     options = [f"--{name.replace('_', '-')}={value}" for name, value in EDIT.items()]
     done = subprocess.run(
@@ -359,7 +263,7 @@ def test_the_log_holds_no_film_names_of_the_datastore(server: Server, rg1: Path)
     with rg1.open("rb") as file:
         requests.put(f"{server.url}/datastore/image", files={"file": (FILM, file)}, timeout=60)
     # What the HTTP server itself logs of a request's address is for its operator to set.
-    lines = (server.studies.parent / "server.log").read_text().splitlines()
+    lines = server.log.read_text().splitlines()
     assert lines
     assert not [line for line in lines if FILM in line and "HTTP/1.1" not in line]
 
@@ -404,7 +308,7 @@ def test_uploaded_masks_do_what_the_same_shapes_do(server: Server) -> None:
 
 def test_an_uploaded_mask_of_another_size_is_refused(server: Server) -> None:
     masks = {"small": base64.b64encode(png(np.ones((8, 8), bool))).decode()}
-    answer = server.infer({"prompt": "x", "edit_mask": "uploaded:small", "masks": masks})
+    answer = server.infer({**EDIT, "edit_mask": "uploaded:small", "masks": masks})
     assert answer.status_code == 400
     assert "8" in answer.json()["detail"]
 
@@ -459,10 +363,15 @@ def test_a_saved_label_image_stands_beside_its_film(full_server: Server) -> None
     ],
 )
 def test_a_wrong_conf_ends_the_server_with_the_sentence(
-    conf: list[str], sentence: str, tmp_path: Path, free_port: int
+    conf: list[str],
+    sentence: str,
+    tmp_path: Path,
+    free_port: int,
+    start_server: Callable[..., list[str]],
+    environment: Callable[[Path], dict[str, str]],
 ) -> None:
     done = subprocess.run(
-        command("--app", str(APP), "--studies", str(tmp_path / "s"), *conf,
+        start_server("--studies", str(tmp_path / "s"), *conf,
                 "--host", "127.0.0.1", "--port", str(free_port)),
         env=environment(Path(tempfile.gettempdir())),
         capture_output=True,

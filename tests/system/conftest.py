@@ -1,0 +1,134 @@
+"""MONAI Label's own server with this app, as a process of its own for the tests that ask it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+APP = Path(__file__).resolve().parents[2] / "apps" / "radedit"
+Serve = Callable[[Mapping[str, bytes], str], AbstractContextManager["Server"]]
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: its address and the folders it uses."""
+
+    url: str
+    studies: Path
+    temporary: Path
+
+    @property
+    def edited(self) -> Path:
+        return self.studies / "edited"
+
+    @property
+    def log(self) -> Path:
+        """Everything the server has said so far."""
+        return self.studies.parent / "server.log"
+
+    def infer(self, params: Any, model: str = "radedit", **query: str) -> requests.Response:
+        """Post one request, params as MONAI Label's form field, answer as JSON only."""
+        query = {"image": "film.dcm", "output": "json", **query}
+        return requests.post(
+            f"{self.url}/infer/{model}",
+            params=query,
+            data={"params": json.dumps(params)},
+            timeout=120,
+        )
+
+    def uploads(self) -> list[str]:
+        """Name the files that the server put into its temporary folder for a request."""
+        return [
+            p.name
+            for p in self.temporary.iterdir()
+            if re.match(r"(tmp\w{8}\.(?!json$)|edited-|lungs-)", p.name)
+        ]
+
+
+@pytest.fixture(name="start_server", scope="session")
+def start_server_fixture() -> Callable[..., list[str]]:
+    """Give the command that starts the server with this app and more arguments."""
+    return start_server
+
+
+def start_server(*arguments: str) -> list[str]:
+    """`monailabel start_server` of this environment; the script finds Python on the PATH."""
+    script = str(Path(sys.executable).with_name("monailabel"))
+    return [script, "start_server", "--app", str(APP), *arguments]
+
+
+@pytest.fixture(name="environment", scope="session")
+def environment_fixture() -> Callable[[Path], dict[str, str]]:
+    """Give the environment of a process whose temporary folder is the one named."""
+    return environment
+
+
+def environment(temporary: Path) -> dict[str, str]:
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return {**os.environ, "PATH": path, "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(scope="session")
+def serve(tmp_path_factory: pytest.TempPathFactory, new_port: Callable[[], int]) -> Serve:
+    """Serve films, given by file name, with the tasks that are named, until the block ends."""
+
+    def served(films: Mapping[str, bytes], models: str) -> AbstractContextManager[Server]:
+        root = tmp_path_factory.mktemp("served")
+        studies, temporary = root / "studies", root / "temporary"
+        studies.mkdir()
+        temporary.mkdir()
+        for name, content in films.items():
+            (studies / name).write_bytes(content)
+        return running(Server(f"http://127.0.0.1:{new_port()}", studies, temporary), models)
+
+    return served
+
+
+@contextmanager
+def running(server: Server, models: str) -> Iterator[Server]:
+    """Start the server and end it again by its own process."""
+    host, port = server.url.removeprefix("http://").split(":")
+    arguments = ["--studies", str(server.studies), "--conf", "models", models]
+    with server.log.open("wb") as out:
+        process = subprocess.Popen(
+            start_server(*arguments, "--host", host, "--port", port),
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=environment(server.temporary),
+            start_new_session=True,
+        )
+        try:
+            wait_for(server, process)
+            yield server
+        finally:
+            process.terminate()
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def wait_for(server: Server, process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + 120
+    while time.monotonic() < end:
+        if process.poll() is not None:
+            pytest.fail(f"the server ended at once:\n{server.log.read_text()[-4000:]}")
+        try:
+            if requests.get(f"{server.url}/info/", timeout=5).ok:
+                return
+        except requests.ConnectionError:
+            time.sleep(0.2)
+    pytest.fail(f"the server did not answer in 120 s:\n{server.log.read_text()[-4000:]}")
