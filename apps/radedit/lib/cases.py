@@ -98,7 +98,7 @@ def prepare(case: Case, parameters: Parameters, backbone: Backbone) -> Prepared:
     film, request = case.film, case.request
     backbone.check_prompt(request.prompt)
     if request.invert_prompt:
-        backbone.check_prompt(request.invert_prompt)
+        backbone.check_prompt(request.invert_prompt, "inversion prompt")
     frame = masks.Frame(*film.shape, film.spacing_mm)
     edit, keep = masks.resolve(
         _drawn(request.edit_mask, frame, case.sources),

@@ -9,11 +9,10 @@ from __future__ import annotations
 import json
 import logging
 import sys
-import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -26,9 +25,11 @@ from radedit.lib.parameters import PARAMETERS
 from radedit_dicom.errors import DicomError
 
 if TYPE_CHECKING:
+    from radedit.lib.bulk import Bulk
     from radedit.lib.cases import EditRequest
     from radedit.lib.deliver import Delivered, Outbox
     from radedit.lib.pipeline import Editor
+    from radedit_dicom.objects import StudyMode
 
 app = typer.Typer(
     help="Edit chest X-rays by text and two masks. Research and QA, never diagnosis.",
@@ -37,14 +38,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 _error = Console(stderr=True, soft_wrap=True, highlight=False, emoji=False)
-
-
-@dataclass(frozen=True)
-class _Options:
-    """What to do beside editing."""
-
-    picture: bool
-    as_json: bool
 
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
@@ -82,6 +75,7 @@ def edit(
     + and -, inverted by ~, grown by dilate(MASK,5px). Pixels are the film's own.
     """
     with _refusals():
+        from radedit.lib.bulk import Bulk
         from radedit.lib.cases import EditRequest
         from radedit.lib.deliver import Outbox
         from radedit.lib.pipeline import Editor
@@ -102,11 +96,12 @@ def edit(
         )
         editor = Editor()
         editor.parameters(request)
-        outbox = Outbox(output, "same" if study == "same" else "new")
+        mode: StudyMode = "same" if study == "same" else "new"
+        outbox = Outbox(output, mode, editor.settings.pseudonym_key)
         outbox.check_writable()
         path = _local(source)
         if path.is_dir():
-            _edit_folder(path, request, editor, outbox, _Options(picture, as_json))
+            _edit_folder(path, Bulk(request, editor, outbox, picture), as_json)
         else:
             delivered = _edit_file(path, request, editor, outbox)
             drawn = _draw(delivered, output) if picture else None
@@ -180,16 +175,9 @@ def _refusals() -> Iterator[None]:
     except (typer.Exit, typer.BadParameter):
         raise
     except Exception as error:  # the outermost edge: no traceback, no values
-        _fail(_unexpected(error))
+        from radedit.lib.bulk import unexpected
 
-
-def _unexpected(error: Exception) -> str:
-    """Name an error that is ours to mend, by type and place, without the values it quotes."""
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return (
-        f"unexpected {type(error).__name__} in {Path(place.filename).name}, line {place.lineno}; "
-        "this is a defect of radedit, please report it."
-    )
+        _fail(unexpected(error))
 
 
 def _fail(sentence: str) -> NoReturn:
@@ -213,71 +201,39 @@ def _edit_file(path: Path, request: EditRequest, editor: Editor, outbox: Outbox)
     from radedit_dicom.film import read_film
 
     film = read_film(path)
+    outbox.check_film(film)
     with _bar("editing") as progress:
         edited = editor.edit(film, request, progress=progress)
     return outbox.deliver(edited)
 
 
-def _edit_folder(
-    folder: Path, request: EditRequest, editor: Editor, outbox: Outbox, options: _Options
-) -> None:
+def _edit_folder(folder: Path, bulk: Bulk, as_json: bool) -> None:
     """Edit every film that can be; say of every other file why it was passed over."""
-    editor.backbone(request.model).check_prompt(request.prompt)
+    bulk.editor.backbone(bulk.request.model).check_prompt(bulk.request.prompt)
     rows: list[dict[str, Any]] = []
     paths = [path for path in sorted(folder.rglob("*")) if path.is_file()]
     stopped = False
     with _bar("films") as progress:
         try:
-            for path in paths:
-                rows.append(
-                    {"input": str(path), **_outcome(path, request, editor, outbox, options)}
-                )
+            for row in bulk.rows(paths):
+                rows.append(row)
                 progress(len(rows), len(paths))
         except KeyboardInterrupt:
             stopped = True
     done, failed = (sum(key in row for row in rows) for key in ("edit_id", "failed"))
-    if options.as_json:
+    if as_json:
         _print_json({"edited": done, "failed": failed, "stopped": stopped, "files": rows})
     else:
         for row in rows:
+            keys = ("failed", "passed_over", "already_there")
+            said = next((key for key in keys if key in row), "edited")
             why = row.get("failed") or row.get("passed_over") or row.get("sc")
-            said = next(
-                (k for k in ("failed", "passed_over", "already_there") if k in row), "edited"
-            )
             print(f"{said.replace('_', ' '):14} {row['input']}{f': {why}' if why else ''}")
         print(f"{done} edited, {failed} failed, {len(rows) - done - failed} passed over")
     if stopped:
         _fail(f"stopped after {len(rows)} of {len(paths)} files; run it again to go on.")
     if failed or not done:
         _fail(f"{failed} of {len(rows)} files failed." if failed else "no film was edited.")
-
-
-def _outcome(
-    path: Path, request: EditRequest, editor: Editor, outbox: Outbox, options: _Options
-) -> dict[str, Any]:
-    """Edit one file of many; whatever goes wrong with it must not end the others."""
-    from radedit.lib.cases import Case
-    from radedit.lib.sources import FilmSources
-    from radedit_dicom.film import read_film
-
-    try:
-        film = read_film(path)
-    except DicomError as error:
-        return {"passed_over": str(error)}
-    try:
-        prepared = editor.prepare(Case(film, request, FilmSources(film)))
-        edit_id = outbox.edit_id(editor.edit_id(prepared))
-        if edit_id in outbox.known:
-            return {"edit_id": edit_id, "already_there": True}
-        delivered = outbox.deliver(editor.edit_batch([prepared])[0])
-    except (RadEditError, DicomError) as error:
-        return {"failed": str(error)}
-    except Exception as error:  # the outermost edge of one film
-        return {"failed": _unexpected(error)}
-    summary = delivered.summary()
-    if options.picture:
-        summary["picture"] = str(_draw(delivered, outbox.archive.folder))
-    return summary
 
 
 def _expanded(paths: list[Path]) -> list[Path]:

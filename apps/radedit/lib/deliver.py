@@ -77,11 +77,15 @@ class Outbox:
     ----------
     folder : made at the first edit
     study_mode : "new" (a QA study per edit) or "same" (the source's own study)
+    pseudonym_key : the site's secret, by which a patient's films get one QA patient
     """
 
-    def __init__(self, folder: Path, study_mode: StudyMode = "new") -> None:
+    def __init__(
+        self, folder: Path, study_mode: StudyMode = "new", pseudonym_key: bytes = b""
+    ) -> None:
         self.archive = FolderArchive(folder)
         self.study_mode = study_mode
+        self._destination = Destination(study_mode, pseudonym_key)
         self._read: dict[Path, tuple[Instance, Provenance | None]] = {}
         self._known: dict[str, Provenance] | None = None
         self._writing = threading.Lock()
@@ -159,7 +163,7 @@ class Outbox:
         UnsupportedImageError
             See `Destination.check`.
         """
-        Destination(self.study_mode).check(film)
+        self._destination.check(film)
 
     def edit_id(self, edit_id: str) -> str:
         """Name an edit in this folder's kind of study: other studies need other UIDs."""
@@ -190,8 +194,9 @@ class Outbox:
         masks = {EDIT_LABEL: edited.edit}
         if edited.keep.any():
             masks[KEEP_LABEL] = edited.keep
+        scores = edited.fidelity.as_scores()
         objects = build_objects(
-            edited.film, edited.stored, masks, record, edited.fidelity.as_scores(), self.study_mode
+            edited.film, edited.stored, masks, record, scores, self._destination
         )
         stored = write_objects(objects, self.archive)
         self.known[record.edit_id] = record

@@ -59,7 +59,9 @@ class RadEdit(InferTask):
         self._editor = editor
         self._folder = output
         modes: tuple[StudyMode, ...] = ("new", "same")
-        self._outboxes = {str(mode): Outbox(output, mode) for mode in modes}
+        self._outboxes = {
+            str(mode): Outbox(output, mode, editor.settings.pseudonym_key) for mode in modes
+        }
         super().__init__(
             type=InferType.OTHERS,
             labels=None,
