@@ -119,10 +119,10 @@ def test_a_film_that_is_all_padding_is_refused(make_dataset):
 def test_a_huge_file_is_refused_before_it_is_read(make_dataset, tmp_path):
     huge = tmp_path / "huge.dcm"
     huge.write_bytes(as_bytes(make_dataset()))
-    os.truncate(huge, 2**40)  # sparse: it takes no room
+    os.truncate(huge, 2**28)  # sparse: it takes no room
     tracemalloc.start()
     try:
-        with pytest.raises(UnsupportedImageError, match=f"has {2**40} bytes"):
+        with pytest.raises(UnsupportedImageError, match=f"has {2**28} bytes"):
             read_film(huge)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
