@@ -15,12 +15,20 @@ from radedit.lib.studies import FilmFolder
 
 
 @pytest.fixture
-def folder(tmp_path: Path, rg1: Path) -> FilmFolder:
+def studies(tmp_path: Path) -> Path:
+    """Give a folder far enough down that what is written above it is found too."""
+    made = tmp_path / "above" / "studies"
+    made.mkdir(parents=True)
+    return made
+
+
+@pytest.fixture
+def folder(studies: Path, rg1: Path) -> FilmFolder:
     for name in ("a.dcm", "a.DCM", "a.dicom", "b.dcm.dcm", "1.2.840.dcm", "notes.txt", "a.png"):
-        shutil.copyfile(rg1, tmp_path / name)
-    (tmp_path / "edited").mkdir()
-    shutil.copyfile(rg1, tmp_path / "edited" / "result.dcm")
-    return FilmFolder(tmp_path, auto_reload=False)
+        shutil.copyfile(rg1, studies / name)
+    (studies / "edited").mkdir()
+    shutil.copyfile(rg1, studies / "edited" / "result.dcm")
+    return FilmFolder(studies, auto_reload=False)
 
 
 def test_every_film_has_an_id_of_its_own_and_nothing_else_is_listed(folder: FilmFolder) -> None:
@@ -35,11 +43,11 @@ def test_every_id_leads_to_its_own_file(folder: FilmFolder) -> None:
         assert path.is_file()
 
 
-def test_a_label_is_found_again_after_a_restart(folder: FilmFolder, tmp_path: Path) -> None:
-    label = tmp_path / "x.nii.gz"
+def test_a_label_is_found_again_after_a_restart(folder: FilmFolder, studies: Path) -> None:
+    label = studies / "x.nii.gz"
     label.write_bytes(b"label")
     folder.save_label("a.dcm", str(label), "final", {})
-    again = FilmFolder(tmp_path, auto_reload=False)
+    again = FilmFolder(studies, auto_reload=False)
     assert Path(again.get_label_uri("a.dcm", "final")).name == "a.dcm.nii.gz"
     assert Path(again.get_label_uri("a.dcm", "final")).read_bytes() == b"label"
 
@@ -52,19 +60,19 @@ def test_an_uploaded_film_keeps_its_suffix(folder: FilmFolder, rg1: Path) -> Non
 BAD_NAMES = ["../../evil", "/evil", "a/../../evil", "a\\evil", ".hidden", "a..b", "a b", "a\n", "é"]
 
 
-def tree(folder: Path) -> dict[Path, bytes]:
+def tree(studies: Path) -> dict[Path, bytes]:
     return {
         p: p.read_bytes()
-        for p in folder.parent.rglob("*")
+        for p in studies.parents[1].rglob("*")
         if p.is_file() and p.suffix != ".json" and p.name != ".lock"
     }
 
 
 @pytest.mark.parametrize("name", BAD_NAMES)
 def test_no_upload_and_no_label_is_written_outside_its_folder(
-    folder: FilmFolder, tmp_path: Path, rg1: Path, name: str
+    folder: FilmFolder, studies: Path, rg1: Path, name: str
 ) -> None:
-    before = tree(tmp_path)
+    before = tree(studies)
     calls: list[Callable[[], object]] = [
         lambda: folder.add_image(name + ".dcm", str(rg1), {}),
         lambda: folder.save_label("a.dcm", str(rg1), name, {}),
@@ -78,14 +86,14 @@ def test_no_upload_and_no_label_is_written_outside_its_folder(
     with pytest.raises(HTTPException, match="There is no image") as refused:
         folder.save_label(name, str(rg1), "final", {})
     assert refused.value.status_code == 404
-    assert tree(tmp_path) == before
+    assert tree(studies) == before
 
 
 def test_a_film_is_neither_replaced_nor_removed(
-    folder: FilmFolder, tmp_path: Path, rg1: Path, rg3: Path
+    folder: FilmFolder, studies: Path, rg1: Path, rg3: Path
 ) -> None:
-    shutil.copyfile(rg1, tmp_path / "unseen.dcm")
-    before = tree(tmp_path)
+    shutil.copyfile(rg1, studies / "unseen.dcm")
+    before = tree(studies)
     for image in ("a.dcm", "a", "unseen"):
         with pytest.raises(HTTPException, match="already") as refused:
             folder.add_image(image, str(rg3), {})
@@ -94,13 +102,13 @@ def test_a_film_is_neither_replaced_nor_removed(
         with pytest.raises(HTTPException, match="not removed") as refused:
             folder.remove_image(image)
         assert refused.value.status_code == 403
-    assert tree(tmp_path) == before
+    assert tree(studies) == before
 
 
-def test_an_upload_that_is_named_as_no_film_is_refused(folder: FilmFolder, tmp_path: Path) -> None:
+def test_an_upload_that_is_named_as_no_film_is_refused(folder: FilmFolder, studies: Path) -> None:
     with pytest.raises(HTTPException, match="no film"):
-        folder.add_image("new", str(tmp_path / "a.png"), {})
-    assert not list(tmp_path.glob("new*"))
+        folder.add_image("new", str(studies / "a.png"), {})
+    assert not list(studies.glob("new*"))
 
 
 def test_what_is_not_there_is_said_to_be_missing(folder: FilmFolder) -> None:
