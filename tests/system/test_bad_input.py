@@ -481,7 +481,7 @@ def test_an_output_folder_that_cannot_be_written_is_refused_by_both(
     server.edited.write_text("in the way")
     try:
         check_refused_by_server(
-            server, lambda: sent(server, BadRequest({}, "")), 507, "cannot be written"
+            server, lambda: sent(server, BadRequest({}, "")), 409, "cannot be written"
         )
         assert server.edited.read_text() == "in the way"
     finally:

@@ -63,6 +63,9 @@ class RadEditApp(MONAILabelApp):
         # nobody's business, and people put names of patients into names of files.
         for name in ("endpoints.infer", "endpoints.datastore", "datastore"):
             logging.getLogger(f"monailabel.{name}").setLevel(logging.WARNING)
+        # These quote header values, and tracebacks of films that are refused anyway.
+        logging.getLogger("highdicom").setLevel(logging.WARNING)
+        logging.getLogger("pydicom").setLevel(logging.CRITICAL)
         conf = dict(conf or {})
         try:
             self._chosen = chosen_tasks(conf)

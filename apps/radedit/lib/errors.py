@@ -13,7 +13,7 @@ RadEditError
     FilmError             the film must not or cannot be edited (422)
     CheckpointError       a model's files are missing, gated, offline or fail their hash (503)
     ReplayError           an edit cannot be rebuilt from its provenance (409)
-    OutputError           the result cannot be written (507)
+    OutputError           the result cannot be written where it should go (409)
 """
 
 from __future__ import annotations
@@ -70,4 +70,4 @@ class ReplayError(RadEditError):
 class OutputError(RadEditError):
     """The result cannot be written."""
 
-    http_status = 507
+    http_status = 409

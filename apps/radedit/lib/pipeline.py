@@ -21,7 +21,7 @@ from radedit.lib import masks
 from radedit.lib.cases import Case, EditRequest, Prepared, prepare
 from radedit.lib.composite import native_change, support_weight
 from radedit.lib.edit.backbone import Backbone, load_backbone
-from radedit.lib.edit.inversion import InversionCache, InversionKey, draw_noise_batch
+from radedit.lib.edit.inversion import InversionCache, InversionKey, draw_noise_batch, invert
 from radedit.lib.edit.radedit import Conditioning, EditMasks, Hooks, Plan, radedit
 from radedit.lib.edit.schedule import Schedule, make_schedule
 from radedit.lib.parameters import Defaults as Parameters
@@ -98,13 +98,11 @@ class Editor:
         """The request's parameters, checked, with the model's defaults filled in."""
         return validate_parameters(request.parameters, self.settings.defaults_for(request.model))
 
-    def run_of(self, model: str | None, batch: int = 1, inversion: str = "computed") -> Run:
+    def run_of(self, model: str | None, batch: int = 1) -> Run:
         """How this editor runs a model."""
         backbone = self.backbone(model)
         settings = self.settings
-        return Run(
-            backbone.name, backbone.sha256, settings.device, settings.dtype, batch, inversion
-        )
+        return Run(backbone.name, backbone.sha256, settings.device, settings.dtype, batch)
 
     def prepare(self, case: Case) -> Prepared:
         """Check a case and draw its masks; see `cases.prepare`."""
@@ -157,7 +155,7 @@ class Editor:
         )
         x0 = torch.cat([backbone.encode(torch.from_numpy(p.image)[None, None]) for p in prepared])
         clock.lap("encode")
-        delta, inversion = self._delta(prepared, backbone, schedule, x0, progress)
+        delta = self._delta(prepared, backbone, schedule, x0, progress)
         clock.lap("edit")
         # Both decodings in one call per case, so that rounding is the same in both.
         pairs = [
@@ -165,7 +163,7 @@ class Editor:
             for z, d in zip(x0.float()[:, None], delta.float()[:, None], strict=True)
         ]
         clock.lap("decode")
-        run = self.run_of(model, len(cases), inversion)
+        run = self.run_of(model, len(cases))
         results = [_finish(p, pair, run) for p, pair in zip(prepared, pairs, strict=True)]
         clock.lap("composite")
         return [replace(result, seconds=dict(clock.seconds)) for result in results]
@@ -181,8 +179,7 @@ class Editor:
         schedule: Schedule,
         x0: torch.Tensor,
         progress: Progress | None,
-    ) -> tuple[torch.Tensor, str]:
-        """The latents' change, and whether its inversion was "computed" or "cached"."""
+    ) -> torch.Tensor:
         requests = [p.case.request for p in prepared]
         conditioning = Conditioning(
             cond=backbone.encode_text([r.prompt for r in requests]),
@@ -197,25 +194,20 @@ class Editor:
         noise = draw_noise_batch(tuple(x0.shape[1:]), len(schedule), seeds)
         keys = [self._key(p, backbone, schedule, len(prepared)) for p in prepared]
         cached = [e for e in map(self._inversions.get, keys) if e is not None]
-        is_cached = len(cached) == len(keys)
-        collected: list[torch.Tensor] = []
-        delta = radedit(
+        if len(cached) == len(keys):
+            e_inv = torch.stack(cached, dim=1)
+        else:
+            e_inv = invert(backbone.denoise, x0, conditioning.inversion, schedule, noise)
+            for key, case_e_inv in zip(keys, e_inv.cpu().unbind(1), strict=True):
+                self._inversions.put(key, case_e_inv)
+        return radedit(
             backbone.denoise,
             x0,
             conditioning,
             latent_masks,
-            Plan(
-                schedule,
-                noise,
-                prepared[0].parameters.guidance,
-                torch.stack(cached, dim=1) if is_cached else None,
-            ),
-            Hooks(progress=progress, inverted=lambda _, e: collected.append(e.cpu())),
+            Plan(schedule, noise, prepared[0].parameters.guidance, e_inv),
+            Hooks(progress=progress),
         )
-        if not is_cached:
-            for key, e_inv in zip(keys, torch.stack(collected).unbind(1), strict=True):
-                self._inversions.put(key, e_inv)
-        return delta, "cached" if is_cached else "computed"
 
     def _key(
         self, prepared: Prepared, backbone: Backbone, schedule: Schedule, batch: int

@@ -29,7 +29,6 @@ class Run:
     model, model_sha256 : name and SHA-256 of the weights
     device, dtype : of the network
     batch : cases that ran together
-    inversion : "computed" or "cached"
     """
 
     model: str
@@ -37,7 +36,6 @@ class Run:
     device: str
     dtype: str
     batch: int = 1
-    inversion: str = "computed"
 
 
 def edit_id(prepared: Prepared, run: Run) -> str:
@@ -94,7 +92,6 @@ def provenance_of(prepared: Prepared, stored: NDArray[Any], run: Run) -> Provena
         extra={
             "band_px": str(parameters.band_px),
             "feather_px": str(parameters.feather_px),
-            "inversion": run.inversion,
         },
     )
 

@@ -12,6 +12,7 @@ from radedit.lib.edit.inversion import (
     InversionKey,
     draw_noise,
     draw_noise_batch,
+    invert,
     q_sample,
 )
 from radedit.lib.edit.schedule import make_schedule
@@ -96,3 +97,29 @@ def test_cache_keeps_a_copy_the_caller_cannot_change() -> None:
     cache.put(KEY, value)
     value += 1
     assert torch.equal(cache.get(KEY), torch.zeros(4))
+
+
+@pytest.mark.parametrize("cases", [1, 3])
+@pytest.mark.parametrize(("num_steps", "skip"), [(20, 0.3), (30, 0.0), (7, 0.5)])
+def test_inversion_ahead_of_time_is_the_prediction_of_every_step(
+    unets, alphas_cumprod, cases: int, num_steps: int, skip: float
+) -> None:
+    denoise = unets[torch.float32]
+    schedule = make_schedule(alphas_cumprod, num_steps, skip)
+    noise = draw_noise_batch((2, 8, 8), len(schedule), range(cases))
+    x0 = torch.randn(cases, 2, 8, 8, generator=torch.Generator().manual_seed(5))
+    context = torch.randn(cases, 4, 16, generator=torch.Generator().manual_seed(6))
+    rows: list[int] = []
+
+    def counted(x_t: torch.Tensor, t: torch.Tensor, c: torch.Tensor) -> torch.Tensor:
+        rows.append(len(x_t))
+        return denoise(x_t, t, c)
+
+    found = invert(counted, x0, context, schedule, noise)
+    assert sum(rows) == cases * len(schedule)  # skipped steps are never inverted
+    assert max(rows) <= 16
+    for step in schedule:
+        one = denoise(q_sample(x0, noise[step.index], step), step.t, context)
+        torch.testing.assert_close(found[step.index], one, rtol=1e-4, atol=1e-5)
+    again = invert(denoise, x0, context, schedule, noise)
+    assert torch.equal(found, again)

@@ -11,13 +11,15 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from radedit.lib.edit.schedule import Step
+from radedit.lib.edit.schedule import Schedule, Step
+
+ROWS = 16  # rows of one call; more gains nothing on a CPU and fits any GPU
 
 
 def draw_noise(shape: Sequence[int], num_steps: int, generator: torch.Generator) -> Tensor:
@@ -70,6 +72,57 @@ def q_sample(x0: Tensor, eps: Tensor, step: Step) -> Tensor:
         x̂_t = sqrt(alpha_bar_t) x0 + sqrt(1 - alpha_bar_t) eps (Eq. 2).
     """
     return math.sqrt(step.alpha_bar) * x0 + math.sqrt(1.0 - step.alpha_bar) * eps
+
+
+@torch.no_grad()
+def invert(
+    denoise: Callable[[Tensor, Tensor, Tensor], Tensor],
+    x0: Tensor,
+    context: Tensor,
+    schedule: Schedule,
+    noise: Tensor,
+) -> Tensor:
+    """Predict the noise in every x̂_t, ahead of the edit.
+
+    The predictions do not depend on each other, so timesteps share calls of up to `ROWS`
+    rows. How they share them follows from the schedule and the batch alone: the same bytes
+    come out whether an edit computes them or takes them from the cache.
+
+    Parameters
+    ----------
+    denoise : callable
+        eps = denoise(x_t [R, C, h, w], t long [R], context [R, L, D]).
+    x0 : float [N, C, h, w]
+        Clean latents.
+    context : float [N, L, D]
+        The inversion prompts.
+    schedule : Schedule
+        Only its steps are evaluated; skipped ones are not in it.
+    noise : float [S, N, C, h, w]
+        eps̃ of every step and case.
+
+    Returns
+    -------
+    float32 (float64 for float64 x0) [S, N, C, h, w]
+        e_inv = f(x̂_t, t, c_inv), on the device of `x0`.
+
+    Notes
+    -----
+    Source: arXiv 2312.12865, Algorithm 1, the first line of its second loop.
+    """
+    n = len(x0)
+    dtype = torch.promote_types(x0.dtype, torch.float32)
+    clean = x0.to(dtype)
+    steps = list(schedule)
+    share = max(1, ROWS // n)
+    found = []
+    for first in range(0, len(steps), share):
+        group = steps[first : first + share]
+        x_hat = torch.cat([q_sample(clean, noise[s.index].to(clean), s) for s in group])
+        t = torch.tensor([s.t for s in group], device=x0.device).repeat_interleave(n)
+        eps = denoise(x_hat.to(x0.dtype), t, context.repeat(len(group), 1, 1))
+        found.append(eps.to(dtype).reshape(len(group), n, *x0.shape[1:]))
+    return torch.cat(found)
 
 
 @dataclass(frozen=True)
