@@ -28,6 +28,7 @@ from rich.table import Table
 FILM = "RG1_UNCR.dcm"
 REQUEST: dict[str, Any] = {
     "prompt": "No acute cardiopulmonary process",
+    "invert_prompt": "Left lung mass",  # what is there; the embedded model removes more so
     "edit_mask": "ellipse:1470,862,125,140",
     "keep_mask": "box:1270,600,1440,820",
     "seed": 7,
