@@ -30,7 +30,7 @@ REQUEST: dict[str, Any] = {
     "prompt": "No acute cardiopulmonary process",
     "invert_prompt": "Left lung mass",  # what is there; the embedded model removes more so
     "edit_mask": "ellipse:1470,862,125,140",
-    "keep_mask": "box:1270,600,1440,820",
+    "keep_mask": "box:1270,600,1440,820 + box:1610,500,1841,1250",  # its neighbour, chest wall
     "seed": 7,
 }
 START_TIMEOUT_S = 180
