@@ -131,7 +131,9 @@ class Editor:
 
         Parameters
         ----------
-        cases : at least one; model, steps, skip and guidance are the same in all
+        cases : at least one; model, steps, skip and guidance are the same in all. A case
+            alone gives the same bytes again; in a batch of another size its stored values may
+            differ in the last place (bound and figures: docs/benchmarks.md)
         progress : called with (done, total) diffusion steps
 
         Raises

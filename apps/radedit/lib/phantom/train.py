@@ -32,7 +32,7 @@ def main(
 
     if threads:
         torch.set_num_threads(threads)
-    steps = (3, 3, 3, 24) if quick else (4500, 2400, 5000, 4000)
+    steps = (3, 3, 3, 24) if quick else (2900, 2400, 5400, 2400)
     measured = {
         "lungs": train_lungs.train(films, work, out / "lungs", steps[0]),
         "autoencoder": train_autoencoder.train(films, work, out / "phantom" / "vae", steps[1]),
