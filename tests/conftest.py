@@ -219,7 +219,12 @@ def make_edit_fixture() -> Callable[..., tuple[np.ndarray, EditObjects]]:
     return make_edit
 
 
-@pytest.fixture
+@pytest.fixture(name="make_provenance", scope="session")
+def make_provenance_fixture() -> Callable[..., Provenance]:
+    return make_provenance
+
+
+@pytest.fixture(scope="session")
 def provenance(make_dataset: MakeDataset) -> Provenance:
     film = read_film(make_dataset())
     mask = np.ones(film.shape, dtype=np.bool_)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from radedit_dicom.provenance import Provenance, pixel_sha256, read_private
 
 
 @pytest.fixture(scope="module")
-def edited(rg1: Path) -> Edited:
+def edited(rg1: Path, make_provenance: Callable[..., Provenance]) -> Edited:
     """Edit the real film by hand: how the new pixels came to be does not matter here."""
     film = read_film(rg1)
     edit = np.zeros(film.shape, dtype=np.bool_)
@@ -37,31 +38,7 @@ def edited(rg1: Path) -> Edited:
         keep=nothing,
         support=edit,
         cells_lost_to_keep=0.0,
-        provenance=Provenance(
-            edit_id="0f8fad5bd9cb469fa16570867728950e",
-            tool="radedit",
-            tool_version="0.1.0",
-            method="radedit",
-            model="phantom",
-            model_sha256="ab" * 32,
-            prompt="Large left lung mass",
-            invert_prompt="",
-            steps=20,
-            skip=0.1,
-            guidance=7.5,
-            seed=7,
-            support="band",
-            edit_mask="box:1300,700,1600,900",
-            keep_mask=None,
-            source_sop_instance_uid=film.sop_instance_uid,
-            source_pixel_sha256=pixel_sha256(film.stored),
-            result_pixel_sha256=pixel_sha256(stored),
-            edit_mask_sha256=pixel_sha256(edit),
-            keep_mask_sha256=None,
-            platform={"python": "3.11"},
-            batch=1,
-            created="2030-01-02T03:04:05+00:00",
-        ),
+        provenance=make_provenance(film, stored, {"edit mask": edit}),
         fidelity=fidelity((film.stored, stored), (display, display), edit, nothing, edit),
         seconds={"denoise": 0.5},
     )
@@ -186,7 +163,7 @@ def test_the_summary_is_json_that_points_to_the_files_and_holds_no_patient(
             assert written.StudyInstanceUID == told["uids"]["study"]
         assert told["source"] == named.film.sop_instance_uid
         assert told["changed_outside_support"] == 0
-        assert told["parameters"]["prompt"] == "Large left lung mass"
+        assert told["parameters"]["prompt"] == named.provenance.prompt
         assert told["pixel_sha256"] == pixel_sha256(named.stored)
 
 

@@ -186,7 +186,7 @@ def _finding_change(
     lateral_limit = np.where(lung, sign * x, -np.inf).max(axis=1, keepdims=True)
     air = lung & ((lateral_limit - sign * x < edge) | (y < top + 0.5 * edge))
     line = np.abs(gaussian_filter(air.astype(float), 1.2) - 0.5) < 0.22
-    change = -MU_LUNG * maps.lung * air - (MU_SOFT - MU_LUNG) * maps.vessels * air
+    change = (MU_AIR - MU_LUNG) * maps.lung * air - (MU_SOFT - MU_LUNG) * maps.vessels * air
     return air, change + 0.10 * (line & lung)
 
 
