@@ -238,3 +238,20 @@ def test_a_source_that_is_not_there_names_those_that_are(film: Film) -> None:
         sources.mask("task", "heart")
     with pytest.raises(NotFoundError, match="its labels are left, lungs, right"):
         sources.mask("task", "lung_segmentation:spleen")
+
+
+def test_padding_does_not_change_the_contrast_the_lungs_are_found_at(rg1: Path) -> None:
+    film = read_film(rg1)
+    stored, padding = film.stored.copy(), film.padding.copy()
+    stored[1700:], padding[1700:] = 0, True  # white on this MONOCHROME1 film, and no patient
+    stored[:120], padding[:120] = 2**15 - 1, True  # black
+    padded = replace(film, stored=stored, padding=padding)
+    plain = embedded_lungs(film)["lungs"][120:1700]
+    found = embedded_lungs(padded)["lungs"][120:1700]
+    blind = embedded_lungs(replace(padded, padding=np.zeros_like(padding)))["lungs"][120:1700]
+
+    def dice(mask: Mask) -> float:
+        return float(2 * (mask & plain).sum() / (mask.sum() + plain.sum()))
+
+    assert dice(found) > 0.9
+    assert dice(found) > dice(blind)

@@ -33,10 +33,12 @@ def embedded_lungs(film: Film) -> Mapping[str, Mask]:
     A film shown from behind (PatientOrientation R..., its columns run to the patient's right)
     is mirrored for the segmenter, so that left stays the patient's left.
     """
-    display = to_display(film)
+    display, measured = to_display(film), ~film.padding
     if not str((film.header.get("PatientOrientation") or [""])[0]).startswith("R"):
-        return segment_lungs(display)
-    found = segment_lungs(np.ascontiguousarray(display[:, ::-1]))
+        return segment_lungs(display, measured)
+    found = segment_lungs(
+        np.ascontiguousarray(display[:, ::-1]), np.ascontiguousarray(measured[:, ::-1])
+    )
     return {label: np.ascontiguousarray(mask[:, ::-1]) for label, mask in found.items()}
 
 
