@@ -18,7 +18,6 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from pydicom.dataset import Dataset
 from radedit_dicom.archive import Instance, Query, instance_of
 from radedit_dicom.errors import ArchiveError, DicomError
 from radedit_dicom.parsing import parse
+from radedit_dicom.readback import part10
 
 _TEMPORARY = ".radedit-"
 _STALE_S = 3600.0  # no store takes as long, so what is older was left by a process that ended
@@ -144,7 +144,7 @@ class FolderArchive:
             another object under one of the UIDs. No file of this call is left behind.
         """
         instances = [instance_of(dataset) for dataset in objects]
-        contents = [_encoded(dataset) for dataset in objects]
+        contents = [part10(dataset) for dataset in objects]
         if len({instance.sop_instance_uid for instance in instances}) != len(instances):
             raise ArchiveError(
                 "Two of the objects to store have one SOP instance UID; give each its own."
@@ -227,18 +227,6 @@ def _value(row: dict[str, Any], tag: str) -> str:
 
 def _hashed(uid: str) -> str:
     return hashlib.sha256(uid.encode("ascii")).hexdigest()[:32]
-
-
-def _encoded(dataset: Dataset) -> bytes:
-    buffer = BytesIO()
-    try:
-        dataset.save_as(buffer, enforce_file_format=True)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ArchiveError(
-            f"An object cannot be encoded as a DICOM file ({type(error).__name__}); "
-            "build it again and check it."
-        ) from None
-    return buffer.getvalue()
 
 
 def _read(path: Path) -> bytes:
