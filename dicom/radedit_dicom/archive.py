@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from pydicom.dataset import Dataset
 
@@ -34,13 +34,21 @@ class Query:
 
 @dataclass(frozen=True, order=True)
 class Instance:
-    """One object in an archive."""
+    """One object in an archive.
+
+    Attributes
+    ----------
+    series_number : int or None
+        Where the archive tells it; None: not told, or the object has none. It is no part of
+        the identity, so instances that differ in it only are equal.
+    """
 
     study_instance_uid: str
     series_instance_uid: str
     sop_instance_uid: str
     sop_class_uid: str = ""
     modality: str = ""
+    series_number: int | None = field(default=None, compare=False)
 
 
 class Archive(Protocol):
@@ -60,6 +68,22 @@ class Archive(Protocol):
 
     def store(self, objects: Sequence[Dataset]) -> list[Instance]:
         """Store all objects or none, and read each back before answering."""
+        ...
+
+
+@runtime_checkable
+class Removing(Protocol):
+    """An archive that can also remove objects; ask with isinstance.
+
+    Who removes has looked at each object first (`retract` removes only what RadEdit wrote).
+    """
+
+    def remove(self, instances: Sequence[Instance]) -> None:
+        """Remove instances, one after the other in the order given.
+
+        What is not there is no error. Raises `ArchiveError` when the archive refuses, or
+        still has one of them afterwards.
+        """
         ...
 
 
@@ -103,4 +127,12 @@ def instance_of(dataset: Dataset) -> Instance:
         sop_instance_uid=checked_uid(dataset.get("SOPInstanceUID", "")),
         sop_class_uid=checked_uid(dataset.get("SOPClassUID", "")),
         modality=str(dataset.get("Modality", "") or ""),
+        series_number=_whole_number(dataset.get("SeriesNumber")),
     )
+
+
+def _whole_number(value: object) -> int | None:
+    try:
+        return int(str(value))
+    except ValueError:
+        return None

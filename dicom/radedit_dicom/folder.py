@@ -164,6 +164,26 @@ class FolderArchive:
             _write_all(fresh)
         return instances
 
+    def remove(self, instances: Sequence[Instance]) -> None:
+        """Remove the files of instances, one after the other in the order given.
+
+        Raises
+        ------
+        ArchiveError
+            A file cannot be removed.
+        """
+        with self._lock:
+            for instance in instances:
+                for path in self._paths(instance.sop_instance_uid):
+                    try:
+                        path.unlink(missing_ok=True)
+                        _sync(path.parent)
+                    except OSError as error:
+                        raise ArchiveError(
+                            f"A file of the archive folder cannot be removed ({error.strerror}); "
+                            "check its permissions."
+                        ) from None
+
     def _target(self, instance: Instance) -> Path:
         kind = instance.modality if re.fullmatch(r"[A-Z]{2,4}", instance.modality) else "OBJ"
         study = f"study-{_hashed(instance.study_instance_uid)[:16]}"

@@ -12,7 +12,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
-from radedit_dicom.archive import Instance, Query, checked_uid
+from radedit_dicom.archive import Instance, Query, Removing, checked_uid
 from radedit_dicom.errors import ArchiveError, UnsupportedImageError
 from radedit_dicom.folder import FolderArchive
 from radedit_dicom.pixels import read_film
@@ -212,3 +212,15 @@ def test_every_object_is_listed_with_its_place(make_dataset, tmp_path):
     stored = archive.store([film_object(make_dataset, n) for n in (4, 5)])
     (tmp_path / "note.txt").write_text("hello")
     assert archive.held() == {archive.path_of(instance): instance for instance in stored}
+
+
+def test_what_is_removed_is_gone_and_the_rest_untouched(make_dataset, tmp_path):
+    archive = FolderArchive(tmp_path)
+    gone, kept = archive.store([film_object(make_dataset, n, SeriesNumber=n) for n in (4, 5)])
+    assert isinstance(archive, Removing)
+    before = archive.fetch(kept)
+    for _ in range(2):
+        archive.remove([gone])
+    assert archive.find(Query()) == [kept]
+    assert archive.fetch(kept) == before
+    assert [held.series_number for held in archive.held().values()] == [5]
