@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.metadata import files
 from pathlib import Path
@@ -15,6 +15,7 @@ import numpy as np
 import pydicom.config
 import pytest
 from hypothesis import settings
+from orthanc import Certificates, Orthanc, OrthancOptions, make_certificates
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
@@ -36,6 +37,7 @@ PEERS = {
     "dciodvfy": "apt-get install dicom3tools",
     "dcmj2pnm": "apt-get install dcmtk",
     "Orthanc": "apt-get install orthanc orthanc-dicomweb",
+    "openssl": "apt-get install openssl",
 }
 
 
@@ -83,6 +85,38 @@ def free_port() -> int:
 def new_port() -> Callable[[], int]:
     """Give such a port at each call, for servers that outlive one test."""
     return _free_port
+
+
+@pytest.fixture(scope="session")
+def certificates(
+    peer: Callable[[str], str], tmp_path_factory: pytest.TempPathFactory
+) -> Certificates:
+    """Give an authority, a server's and a client's certificate."""
+    return make_certificates(tmp_path_factory.mktemp("certificates"), peer("openssl"))
+
+
+@pytest.fixture(scope="session")
+def start_orthanc(
+    peer: Callable[[str], str],
+    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest,
+) -> Iterator[Callable[..., Orthanc]]:
+    """Start a real Orthanc at each call; `orthanc.py` says what it can be asked for."""
+    running: list[Orthanc] = []
+
+    def start(**options: Any) -> Orthanc:
+        wanted = OrthancOptions(**options)
+        secure = wanted.tls or wanted.client_certificates or wanted.dicom_tls
+        held = request.getfixturevalue("certificates") if secure else None
+        ports = (_free_port(), _free_port(), _free_port(), _free_port())
+        server = Orthanc(peer("Orthanc"), tmp_path_factory.mktemp("orthanc"), ports, wanted, held)
+        running.append(server)
+        server.start()
+        return server
+
+    yield start
+    for server in running:
+        server.close()
 
 
 def _pydicom_data_file(name: str) -> Path:
