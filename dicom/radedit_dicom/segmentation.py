@@ -1,4 +1,4 @@
-"""Masks as a DICOM Segmentation, and back (PS3.3 A.51).
+"""Masks as a DICOM Segmentation (PS3.3 A.51); `segment_reader` reads them back.
 
 Binary segments, since masks overlap and archives of today refuse label maps. One SEG per
 series, in its image's study, with a plane orientation although a projection has none:
@@ -21,13 +21,10 @@ from highdicom.seg.sop import Segmentation
 from highdicom.sr.coding import CodedConcept
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels.utils import pixel_array
 from pydicom.uid import UID, SegmentationStorage
 
 from radedit_dicom import vocabulary as words
-from radedit_dicom.errors import ConformanceError, SegmentNotFoundError, UnsupportedImageError
-from radedit_dicom.film import MAX_PIXELS, Film
-from radedit_dicom.gate import is_native
+from radedit_dicom.errors import ConformanceError
 from radedit_dicom.marks import Reference, anonymous, mark, refer, series_number
 from radedit_dicom.provenance import Provenance, edit_uid
 from radedit_dicom.study import StudyContext
@@ -107,93 +104,6 @@ def build_segmentation(
     return segmentation
 
 
-def read_segmentation(dataset: Dataset, film: Film) -> dict[str, NDArray[np.bool_]]:
-    """Read every segment on the film's pixel grid.
-
-    Parameters
-    ----------
-    dataset : pydicom.Dataset
-        A SEG (binary, fractional or label map) with its pixel data.
-    film : Film
-        The image the masks are wanted for: the one segmented, or one the SEG refers to.
-
-    Returns
-    -------
-    dict of str to bool [rows, columns]
-        Segment label to mask, True = inside; a fractional segment is inside from half its
-        maximum up. A label used twice gets its segment number appended.
-
-    Raises
-    ------
-    UnsupportedImageError
-        No SEG, of another size, of another image, too large, or undecodable.
-    """
-    _check_segmentation(dataset, film)
-    try:
-        frames = np.asarray(pixel_array(dataset))
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise _bad(f"its pixels cannot be decoded ({type(error).__name__})") from None
-    frames = frames.reshape((-1, *film.shape))
-    labels = _labels(dataset)
-    if dataset.SOPClassUID == LABEL_MAP_CLASS:
-        return {label: np.any(frames == number, axis=0) for number, label in labels.items()}
-    if dataset.get("SegmentationType") == "FRACTIONAL":
-        inside = frames * 2.0 >= float(dataset.get("MaximumFractionalValue") or 255)
-    else:
-        inside = frames != 0
-    masks = {label: np.zeros(film.shape, dtype=np.bool_) for label in labels.values()}
-    for number, frame in zip(_frame_segments(dataset, len(frames)), inside, strict=True):
-        if number not in labels:
-            raise _bad("a frame belongs to a segment that is not described")
-        masks[labels[number]] |= frame
-    return masks
-
-
-def select_mask(dataset: Dataset, film: Film, wanted: str) -> NDArray[np.bool_]:
-    """Read the mask with a given label or code.
-
-    Parameters
-    ----------
-    dataset : pydicom.Dataset
-        A SEG.
-    film : Film
-    wanted : str
-        Segment label (any case), or the code value of the segmented property type; several
-        segments of one code are joined.
-
-    Returns
-    -------
-    bool [rows, columns]
-        True = inside.
-
-    Raises
-    ------
-    SegmentNotFoundError
-        No segment of that label or code.
-    UnsupportedImageError
-        As `read_segmentation`.
-    """
-    masks = read_segmentation(dataset, film)
-    chosen = [mask for label, mask in masks.items() if label.lower() == wanted.strip().lower()]
-    if not chosen:
-        labels = _labels(dataset)
-        numbers = [
-            int(item.SegmentNumber)
-            for item in dataset.SegmentSequence
-            if any(
-                str(code.get("CodeValue", "")) == wanted.strip()
-                for code in item.get("SegmentedPropertyTypeCodeSequence") or []
-            )
-        ]
-        chosen = [masks[labels[number]] for number in numbers]
-    if not chosen:
-        raise SegmentNotFoundError(
-            f"The segmentation has {len(masks)} segments, none with that label or code; "
-            "name one of its segments."
-        )
-    return np.asarray(np.any(chosen, axis=0), dtype=np.bool_)
-
-
 def _check_masks(image: Dataset, masks: Mapping[str, NDArray[np.bool_]]) -> None:
     if not 1 <= len(masks) <= MAX_SEGMENTS:
         raise ConformanceError(
@@ -238,62 +148,3 @@ def _place(segmentation: Dataset, image: Dataset) -> None:
         )
     segmentation.PatientOrientation = image.get("PatientOrientation") or None
     segmentation.BodyPartExamined = image.BodyPartExamined
-
-
-def _check_segmentation(dataset: Dataset, film: Film) -> None:
-    if dataset.get("SOPClassUID") not in (SegmentationStorage, LABEL_MAP_CLASS):
-        raise _bad("it is no DICOM segmentation")
-    size = (dataset.get("Rows"), dataset.get("Columns"))
-    if size != film.shape:
-        raise _bad(f"it is {size[0]} x {size[1]}, the film {film.shape[0]} x {film.shape[1]}")
-    frames = int(dataset.get("NumberOfFrames") or 1)
-    if frames < 1 or frames * film.shape[0] * film.shape[1] > MAX_SEGMENTS * MAX_PIXELS // 4:
-        raise _bad(f"it declares {frames} frames")
-    if not dataset.get("SegmentSequence") or not dataset.get("PixelData"):
-        raise _bad("it has no segments or no pixels")
-    if is_native(dataset.file_meta.TransferSyntaxUID):
-        bits = frames * film.shape[0] * film.shape[1] * int(dataset.get("BitsAllocated") or 0)
-        if len(dataset.PixelData) < (bits + 7) // 8:
-            raise _bad("its pixel data are truncated")
-    if film.sop_instance_uid not in _referenced_instances(dataset):
-        raise _bad("it does not refer to this film")
-
-
-def _referenced_instances(dataset: Dataset) -> set[str]:
-    return {
-        str(element.value)
-        for element in dataset.iterall()
-        if element.keyword == "ReferencedSOPInstanceUID"
-    }
-
-
-def _labels(dataset: Dataset) -> dict[int, str]:
-    labels: dict[int, str] = {}
-    for item in dataset.SegmentSequence:
-        number, label = int(item.SegmentNumber), str(item.get("SegmentLabel") or "")
-        labels[number] = f"{label} {number}".strip() if label in ("", *labels.values()) else label
-    return labels
-
-
-def _frame_segments(dataset: Dataset, frames: int) -> list[int]:
-    """Segment number of each frame, from its own or the shared functional groups."""
-    groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    if len(groups) != frames:
-        raise _bad("it does not say which segment each frame belongs to")
-    shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
-    numbers = []
-    for group in groups:
-        found = group.get("SegmentIdentificationSequence") or shared[0].get(
-            "SegmentIdentificationSequence"
-        )
-        if not found:
-            raise _bad("it does not say which segment each frame belongs to")
-        numbers.append(int(found[0].ReferencedSegmentNumber))
-    return numbers
-
-
-def _bad(what: str) -> UnsupportedImageError:
-    return UnsupportedImageError(
-        f"The segmentation cannot be used as a mask of this film: {what}; "
-        "choose a segmentation made on this film."
-    )

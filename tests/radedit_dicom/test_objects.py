@@ -26,7 +26,7 @@ from radedit_dicom.objects import Destination, build_objects, write_objects
 from radedit_dicom.pixels import Film, read_film, to_display
 from radedit_dicom.provenance import read_private
 from radedit_dicom.report import read_report_provenance
-from radedit_dicom.segmentation import read_segmentation, select_mask
+from radedit_dicom.segment_reader import read_segmentation, select_mask
 
 SOURCES = {
     "12 bit": {},
@@ -240,7 +240,7 @@ def test_masks_come_back_by_label_and_code_for_source_and_edit(film, make_edit):
         np.testing.assert_array_equal(masks["left lung"], ~masks["keep mask"])
         np.testing.assert_array_equal(select_mask(seg, image, "EDIT Mask"), masks["edit mask"])
         np.testing.assert_array_equal(select_mask(seg, image, "39607008"), masks["left lung"])
-        with pytest.raises(SegmentNotFoundError, match="3 segments"):
+        with pytest.raises(SegmentNotFoundError, match="only edit mask, keep mask, left lung"):
             select_mask(seg, image, "spleen")
     rows, columns = film.shape
     assert masks["edit mask"].sum() == (rows // 2 - rows // 4) * (columns // 2 - columns // 4)

@@ -133,7 +133,7 @@ def _verify(
     from radedit_dicom.errors import ConformanceError
     from radedit_dicom.film import read_film
     from radedit_dicom.parsing import parse
-    from radedit_dicom.segmentation import read_segmentation
+    from radedit_dicom.segment_reader import read_segmentation
     from radedit_dicom.vocabulary import EDIT_LABEL, KEEP_LABEL
 
     held: dict[str, tuple[bool | None, str]] = {}

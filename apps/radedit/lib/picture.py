@@ -15,7 +15,7 @@ from radedit_dicom.film import Film, read_film
 from radedit_dicom.parsing import parse
 from radedit_dicom.pixels import to_display
 from radedit_dicom.provenance import Provenance, read_private
-from radedit_dicom.segmentation import read_segmentation
+from radedit_dicom.segment_reader import read_segmentation
 from radedit_dicom.vocabulary import EDIT_LABEL, KEEP_LABEL
 
 COLOURS = {"edit": "#ff5252", "keep": "#40c4ff"}

@@ -21,7 +21,7 @@ from radedit_dicom.film import Film, read_film
 from radedit_dicom.folder import FolderArchive
 from radedit_dicom.parsing import parse
 from radedit_dicom.provenance import Provenance, pixel_sha256, read_private
-from radedit_dicom.segmentation import read_segmentation
+from radedit_dicom.segment_reader import read_segmentation
 from radedit_dicom.vocabulary import EDIT_LABEL, KEEP_LABEL
 
 Mask = NDArray[np.bool_]

@@ -19,7 +19,7 @@ from radedit_dicom.errors import DicomError
 from radedit_dicom.film import Film
 from radedit_dicom.parsing import parse
 from radedit_dicom.pixels import to_display
-from radedit_dicom.segmentation import read_segmentation
+from radedit_dicom.segment_reader import read_segmentation
 
 Mask = NDArray[np.bool_]
 NIFTI_HEADER_BYTES = 352  # the least that lies in front of the pixels
