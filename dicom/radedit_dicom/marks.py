@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from itertools import count
 
 from highdicom.sr.coding import CodedConcept
 from pydicom.dataset import Dataset
@@ -90,7 +91,17 @@ def series_number(provenance: Provenance, offset: int = 0) -> int:
     From 9000 up, past what consoles number, and three to an edit so that several edits in
     one study seldom share a number (which the standard allows).
     """
-    return 9000 + 3 * (zlib.crc32(provenance.edit_id.encode("utf-8")) % 300) + offset
+    return next(first_series_numbers(provenance)) + offset
+
+
+def first_series_numbers(provenance: Provenance) -> Iterator[int]:
+    """Give the numbers that the edited image's series may have, the one to try first in front.
+
+    Without end: first 300 from 9000 to 9897 that start where the edit falls, then on upwards.
+    """
+    start = zlib.crc32(provenance.edit_id.encode("utf-8")) % 300
+    yield from (9000 + 3 * ((start + step) % 300) for step in range(300))
+    yield from count(9900, 3)
 
 
 def code_item(code: Code) -> CodedConcept:

@@ -57,11 +57,15 @@ class Destination:
     study_mode : "new" or "same"
         A study of their own under a QA patient, or the source's study.
     pseudonym_key : bytes
-        For "new": the site's secret that groups a patient's films (`StudyContext.qa`).
+        For "new": the site's secret that groups a patient's films (`qa_patient_id`).
+    first_series_number : int or None
+        Series number of the edited image; its SEG and its SR get the next two. None: a
+        number that follows from the edit, which another series of the study may have.
     """
 
     study_mode: StudyMode = "new"
     pseudonym_key: bytes = b""
+    first_series_number: int | None = None
 
     def check(self, film: Film) -> None:
         """Refuse a film whose identity would go to a QA patient inside its pixels.
@@ -142,6 +146,9 @@ def build_objects(
     sc = build_secondary_capture(film, edited, provenance, study=study, segmentation=segmentation)
     seg = build_segmentation(sc, masks, provenance, study, Reference.to(film.header))
     sr = build_report(film, sc, seg, score, provenance, study)
+    if to.first_series_number is not None:
+        for offset, dataset in enumerate((sc, seg, sr)):
+            dataset.SeriesNumber = to.first_series_number + offset
     return EditObjects(sc=sc, seg=seg, sr=sr)
 
 

@@ -72,6 +72,33 @@ def is_valid(header: Dataset, keyword: str) -> bool:
     return True
 
 
+def qa_patient_id(header: Dataset, pseudonym_key: bytes = b"") -> str:
+    """Name the QA patient that edits of a film belong to.
+
+    Parameters
+    ----------
+    header : pydicom.Dataset
+        Of the film.
+    pseudonym_key : bytes
+        A secret of the site. With it, all films of a patient share one QA patient, and
+        nobody without the key can tell which; without it, only the films of one study
+        do, since a bare hash of a patient number is found by trying all numbers.
+
+    Returns
+    -------
+    str
+        A Patient ID.
+    """
+    if pseudonym_key:
+        known = (header.get("IssuerOfPatientID", ""), header.get("PatientID", ""))
+        text = "\x00".join(str(value) for value in known)
+        digest = hmac.new(pseudonym_key, text.encode("utf-8"), hashlib.sha256).hexdigest()
+    else:
+        study_uid = str(header.StudyInstanceUID)
+        digest = hashlib.sha256(f"radedit-qa {study_uid}".encode()).hexdigest()
+    return f"QA-{digest[:24].upper()}"
+
+
 @dataclass(frozen=True)
 class StudyContext:
     """Patient and study attributes of the objects of one edit.
@@ -103,25 +130,16 @@ class StudyContext:
         provenance : Provenance
             Of the edit.
         pseudonym_key : bytes
-            A secret of the site. With it, all films of a patient share one QA patient, and
-            nobody without the key can tell which; without it, only the films of one study
-            do, since a bare hash of a patient number is found by trying all numbers.
+            See `qa_patient_id`.
 
         Returns
         -------
         StudyContext
         """
-        if pseudonym_key:
-            known = (film.header.get("IssuerOfPatientID", ""), film.header.get("PatientID", ""))
-            text = "\x00".join(str(value) for value in known)
-            digest = hmac.new(pseudonym_key, text.encode("utf-8"), hashlib.sha256).hexdigest()
-        else:
-            study_uid = str(film.header.StudyInstanceUID)
-            digest = hashlib.sha256(f"radedit-qa {study_uid}".encode()).hexdigest()
         created = provenance.created_at
         attributes = {
             "PatientName": QA_NAME,
-            "PatientID": f"QA-{digest[:24].upper()}",
+            "PatientID": qa_patient_id(film.header, pseudonym_key),
             "StudyInstanceUID": str(edit_uid(provenance, "study")),
             "StudyDate": created.strftime("%Y%m%d"),
             "StudyTime": created.strftime("%H%M%S.%f"),
