@@ -18,7 +18,8 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 from radedit.lib.errors import MaskError, NotFoundError
-from radedit.lib.sources import FilmSources, embedded_lungs, read_mask
+from radedit.lib.mask_files import read_mask
+from radedit.lib.sources import FilmSources, embedded_lungs
 from radedit_dicom.film import Film, read_film
 from radedit_dicom.objects import EditObjects
 

@@ -11,6 +11,7 @@ RadEditError
         MaskError         a mask cannot be read, is empty, or has another size
     NotFoundError         a task, model, label or study of that name does not exist (404)
     FilmError             the film must not or cannot be edited (422)
+    SourceError           a task, server or file that masks come from failed (502)
     CheckpointError       a model's files are missing, gated, offline or fail their hash (503)
     ReplayError           an edit cannot be rebuilt from its provenance (409)
     OutputError           the result cannot be written where it should go (409)
@@ -53,6 +54,12 @@ class FilmError(RadEditError):
     """The film must not or cannot be edited."""
 
     http_status = 422
+
+
+class SourceError(RadEditError):
+    """What a mask should come from failed, or gave what is no mask of the film."""
+
+    http_status = 502
 
 
 class CheckpointError(RadEditError):

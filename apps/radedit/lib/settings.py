@@ -18,6 +18,7 @@ from typing import Any, Final
 
 from radedit.lib.errors import NotFoundError, ParameterError
 from radedit.lib.parameters import PARAMETERS, Defaults, ParameterRange, validate_parameters
+from radedit.lib.remote_access import RemoteAccess, remote_access
 from radedit.lib.settings_file import COMPONENTS, read_tree
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "Defaults",
     "ModelSpec",
     "ParameterRange",
+    "RemoteAccess",
     "Settings",
     "load_settings",
     "validate_parameters",
@@ -148,6 +150,8 @@ class Settings:
         Precision of the U-Net: float32, bfloat16 or float16.
     inversion_cache_mb : int
         Upper bound of the inversion cache; 0 = off.
+    remotes : RemoteAccess
+        Which other servers may be asked for masks.
     defaults : Defaults
         Edit parameters used when neither request nor model says otherwise.
     pseudonym_key : bytes
@@ -161,6 +165,7 @@ class Settings:
     device: str = "cpu"
     dtype: str = "float32"
     inversion_cache_mb: int = 256
+    remotes: RemoteAccess = field(default_factory=RemoteAccess)
     defaults: Defaults = field(default_factory=Defaults)
     pseudonym_key: bytes = field(default=b"", repr=False)
 
@@ -213,6 +218,7 @@ def _settings(tree: dict[str, Any]) -> Settings:
         validate_parameters(model.defaults, defaults)
     rest = {f.name: tree[f.name] for f in fields(Settings) if f.name in tree}
     rest |= {"access": access, "models": MappingProxyType(models), "defaults": defaults}
+    rest["remotes"] = remote_access(tree)
     settings = Settings(pseudonym_key=_pseudonym_key(tree.get("pseudonym_key_file")), **rest)
     if settings.dtype not in DTYPES:
         raise ParameterError(f"dtype is '{settings.dtype}'; expected one of {', '.join(DTYPES)}.")

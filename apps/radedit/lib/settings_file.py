@@ -29,6 +29,9 @@ _VARIABLES: Final[Mapping[str, tuple[str, type]]] = MappingProxyType(
         "RADEDIT_DTYPE": ("dtype", str),
         "RADEDIT_INVERSION_CACHE_MB": ("inversion_cache_mb", int),
         "RADEDIT_PSEUDONYM_KEY_FILE": ("pseudonym_key_file", str),
+        "RADEDIT_REMOTE_SERVERS": ("remote_servers", list),  # with commas between
+        "RADEDIT_REMOTE_TIMEOUT_S": ("remote_timeout_s", int),
+        "RADEDIT_REMOTE_MAX_MB": ("remote_max_mb", int),
     }
 )
 _TOP: Final = {key: kind for key, kind in _VARIABLES.values()} | {"defaults": dict, "models": dict}
@@ -145,6 +148,8 @@ def _refuse_unknown(given: Any, known: Any, where: str) -> None:
 
 def _from_text(name: str, text: str, kind: type) -> Any:
     words = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
+    if kind is list:
+        return [item.strip() for item in text.split(",") if item.strip()]
     try:
         return words[text.strip().lower()] if kind is bool else kind(text)
     except (KeyError, ValueError) as error:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from radedit.lib.errors import MaskError, NotFoundError, ParameterError
+from radedit.lib.mask_files import read_mask, read_png
 from radedit.lib.parameters import ParameterRange
-from radedit.lib.sources import FilmSources, Mask, read_mask, read_png
+from radedit.lib.sources import FilmSources, Mask
 from radedit_dicom.film import Film
 
 # What MONAI Label and its clients put into a request beside the task's own parameters.
