@@ -94,6 +94,27 @@ def parse(source: Path | bytes | Dataset, *, pixels: bool) -> Dataset:
         return _settled(lambda: pydicom.dcmread(stream, stop_before_pixels=not pixels))
 
 
+def settled(dataset: Dataset) -> Dataset:
+    """Convert every element of a dataset that came from a network, in place.
+
+    Parameters
+    ----------
+    dataset : pydicom.Dataset
+        Parsed but not looked at; elements whose value does not convert are left out.
+
+    Returns
+    -------
+    pydicom.Dataset
+        The same.
+
+    Raises
+    ------
+    NotDicomError
+        It cannot be parsed to its end.
+    """
+    return _settled(lambda: dataset)
+
+
 def is_uid(text: object) -> bool:
     """Tell whether a text is a well-formed UID (PS3.5 9.1), without pydicom's warnings."""
     return len(str(text)) <= 64 and _UID.fullmatch(str(text)) is not None
