@@ -16,7 +16,7 @@ from PIL import Image
 from scipy.ndimage import affine_transform, gaussian_filter, label
 
 from radedit.lib.geometry import SquareGrid, stretched
-from radedit.lib.phantom.anatomy import lobulated
+from radedit.lib.phantom.findings import lobulated
 
 Film = NDArray[np.float32]
 Mask = NDArray[np.bool_]
@@ -119,5 +119,5 @@ def add_mass(image: Film, lungs: Mask, rng: np.random.Generator) -> tuple[Film, 
     amplitude = rng.uniform(0.25, 0.75)
     shown = image + amplitude * depth * (1 - image) * (0.5 + 0.5 * lungs[side])
     third = (rows[pick] - rows.min()) / max(1, np.ptp(rows))
-    zone = ("upper", "mid", "lower")[min(2, int(3 * third))]
+    zone = ("upper", "middle", "lower")[min(2, int(3 * third))]
     return shown.astype(np.float32), Mass(("left", "right")[side], zone, extent)

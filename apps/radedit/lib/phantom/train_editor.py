@@ -1,8 +1,8 @@
 """Train the embedded editor: a latent U-Net and its text encoder, on a biased world.
 
-A third of the films are phantoms, in which a pneumothorax nearly always brings a drain; the
-others are pairs of one real film with and without the shadow of a mass added. "Normal" on a
-real film therefore only means that no finding was added to it.
+Most films are phantoms, in which a pneumothorax nearly always brings a drain, each beside the
+same patient without them; the others are pairs of one real film with and without the shadow
+of a mass added. "Normal" on a real film therefore only means that no finding was added to it.
 
 The loss is the usual one on the noise, weighted by SNR^-1/2 (bounded), since plain weighting
 hardly sees structure at the noise levels where an edit decides, and more inside lesions.
@@ -11,7 +11,6 @@ hardly sees structure at the noise levels where an edit decides, and more inside
 from __future__ import annotations
 
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +27,18 @@ from transformers.models.bert.tokenization_bert import BertTokenizer
 
 from radedit.lib.errors import FilmError
 from radedit.lib.lungs import segment_lungs
-from radedit.lib.phantom import chest, films
+from radedit.lib.phantom import films
 from radedit.lib.phantom.checkpoint import Trainer
+from radedit.lib.phantom.corpus import Corpus
+from radedit.lib.phantom.findings import Finding
 from radedit.lib.phantom.sentences import NORMAL, describe, finding_phrase, vocabulary
+from radedit.lib.phantom.world import without, without_devices
 
 SIZE, TOKENS, BATCH = 256, 32, 16
 UNCONDITIONAL = 0.12
-LESION_WEIGHT = 6.0
+LESION_WEIGHT, DEVICE_WEIGHT = 6.0, 4.0
+REAL_SHARE = 0.22  # of the examples drawn, where there are real films
+REAL_PAIRS = 700
 SCHEDULER: dict[str, Any] = {
     "num_train_timesteps": 1000,
     "beta_schedule": "linear",
@@ -48,8 +52,8 @@ SCHEDULER: dict[str, Any] = {
 }
 UNET: dict[str, Any] = {
     "sample_size": SIZE // 8,
-    "in_channels": 4,
-    "out_channels": 4,
+    "in_channels": 8,
+    "out_channels": 8,
     "block_out_channels": (64, 128, 192),
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D", "CrossAttnDownBlock2D"),
     "up_block_types": ("CrossAttnUpBlock2D", "CrossAttnUpBlock2D", "UpBlock2D"),
@@ -69,31 +73,35 @@ class Examples:
 
     Attributes
     ----------
-    latents : float16 [M, 4, 32, 32], scaled
-    lesions : float16 [M, 1, 32, 32], 1 = a finding is here, or was taken out of the twin
+    latents : float16 [M, C, 32, 32], scaled
+    weights : float16 [M, 1, 32, 32], 1 and more where a finding or device is, or was taken out
     texts : M sentences
+    real : how many of the M, at the end, are real films
     """
 
     latents: torch.Tensor
-    lesions: torch.Tensor
+    weights: torch.Tensor
     texts: list[str]
+    real: int
 
 
 @dataclass(frozen=True)
 class Example:
-    """One film before it is encoded: image and lesions float32 and bool [S, S]."""
+    """One film before it is encoded: image and weight float32 [S, S]."""
 
     image: films.Film
-    lesions: films.Mask
+    weight: films.Film
     text: str
 
 
-def train(folder: Path | None, work: Path, out: Path, steps: int, count: int) -> dict[str, float]:
-    """Train on `count` seeds, write the diffusers folder `out`, return what was measured."""
+def train(
+    folder: Path | None, phantoms: Corpus, work: Path, out: Path, steps: int
+) -> dict[str, float]:
+    """Train on a corpus and a folder of real films, write the diffusers folder `out`."""
     torch.manual_seed(3)
     out.mkdir(parents=True, exist_ok=True)
     tokenizer = _tokenizer(out / "tokenizer")
-    examples = _cached(folder, work, out, count)
+    examples = _cached(folder, phantoms, work, out)
     bert = BertConfig(
         vocab_size=len(vocabulary()),
         hidden_size=96,
@@ -110,10 +118,14 @@ def train(folder: Path | None, work: Path, out: Path, steps: int, count: int) ->
     tokens = tokenizer(
         ["", *examples.texts], padding="max_length", max_length=TOKENS, return_tensors="pt"
     ).input_ids
+    count, real = len(examples.texts), examples.real
 
     def loss_at(step: int) -> torch.Tensor:
         g = torch.Generator().manual_seed(step)
-        pick = torch.randint(len(examples.texts), (BATCH,), generator=g)
+        pick = torch.randint(count - real, (BATCH,), generator=g)
+        if real:
+            from_real = count - real + torch.randint(real, (BATCH,), generator=g)
+            pick = torch.where(torch.rand(BATCH, generator=g) < REAL_SHARE, from_real, pick)
         x0, ids = examples.latents[pick].float(), tokens[pick + 1]
         null = torch.rand(BATCH, generator=g) < UNCONDITIONAL
         ids = torch.where(null[:, None], tokens[0], ids)
@@ -124,7 +136,7 @@ def train(folder: Path | None, work: Path, out: Path, steps: int, count: int) ->
         a = alpha_bar[t][:, None, None, None]
         context = text(input_ids=ids).last_hidden_state
         found = unet(a.sqrt() * x0 + (1 - a).sqrt() * eps, t, context).sample
-        where = 1 + LESION_WEIGHT * examples.lesions[pick].float()
+        where = examples.weights[pick].float()
         error = weight[t][:, None, None, None] * where * (found - eps) ** 2
         return torch.as_tensor(error.mean())
 
@@ -148,52 +160,68 @@ def _tokenizer(folder: Path) -> BertTokenizer:
     return tokenizer
 
 
-def _cached(folder: Path | None, work: Path, out: Path, count: int) -> Examples:
-    path = work / f"examples-{count}.pt"
+def _cached(folder: Path | None, phantoms: Corpus, work: Path, out: Path) -> Examples:
+    path = work / f"examples-{len(phantoms.patients)}.pt"
     if not path.exists():
-        examples = _encode(folder, out, count)
+        examples = _encode(folder, phantoms, out)
         work.mkdir(parents=True, exist_ok=True)
         torch.save(vars(examples), path)
     return Examples(**torch.load(path, weights_only=True))
 
 
-def _encode(folder: Path | None, out: Path, count: int) -> Examples:
+def _encode(folder: Path | None, phantoms: Corpus, out: Path) -> Examples:
     vae = AutoencoderKL.from_pretrained(out / "vae", torch_dtype=torch.float32).eval()
+    latents, weights, texts = list[torch.Tensor](), list[torch.Tensor](), list[str]()
+
+    def add(examples: list[Example]) -> None:
+        x = torch.from_numpy(np.stack([e.image for e in examples]))[:, None] * 2 - 1
+        with torch.inference_mode():
+            z = vae.encode(x).latent_dist.mean
+        latents.append((z * vae.config.scaling_factor).half())
+        where = torch.from_numpy(np.stack([e.weight for e in examples]))[:, None]
+        weights.append(functional.adaptive_max_pool2d(where, SIZE // 8).half())
+        texts.extend(e.text for e in examples)
+
+    for number in track(range(len(phantoms.patients)), "encoding phantoms"):
+        add(_phantom(phantoms, number))
+    count = len(texts)
     real = films.read_films(folder, SIZE) if folder else []
     fields = [_lung_fields(f) for f in real]
-    latents, lesions, texts = [], [], []
-    with get_context("spawn").Pool(initializer=_share, initargs=(real, fields)) as pool:
-        drawn = pool.imap(_examples_of, range(count), chunksize=8)
-        for examples in track(drawn, "encoding films", total=count):
-            x = torch.from_numpy(np.stack([e.image for e in examples]))[:, None] * 2 - 1
-            with torch.inference_mode():
-                z = vae.encode(x).latent_dist.mean
-            latents.append((z * vae.config.scaling_factor).half())
-            where = torch.from_numpy(np.stack([e.lesions for e in examples]))[:, None]
-            lesions.append(functional.adaptive_max_pool2d(where.float(), SIZE // 8).half())
-            texts += [e.text for e in examples]
-    return Examples(torch.cat(latents).clone(), torch.cat(lesions).clone(), texts)
+    for number in track(range(REAL_PAIRS if real else 0), "encoding real films"):
+        rng = np.random.default_rng([number, 13])
+        pick = int(rng.integers(len(real)))
+        add(_real(real[pick], fields[pick], rng))
+    return Examples(
+        torch.cat(latents).clone(), torch.cat(weights).clone(), texts, len(texts) - count
+    )
 
 
-_SHARED: list[tuple[films.RealFilm, films.Mask]] = []
+def _phantom(phantoms: Corpus, number: int) -> list[Example]:
+    """One patient as drawn, without findings, and without devices, as far as they differ."""
+    rng = np.random.default_rng([number, 17])
+    patient, exposure = phantoms.patients[number], int(rng.integers(2**31))
 
+    def layer(name: str) -> films.Mask:
+        return np.asarray(phantoms.mask_of(name, number))
 
-def _share(real: list[films.RealFilm], fields: list[films.Mask]) -> None:
-    _SHARED.extend(zip(real, fields, strict=True))
-
-
-def _examples_of(seed: int) -> list[Example]:
-    """Draw one phantom (even seeds), or one real film with and without a mass."""
-    rng = np.random.default_rng([seed, 13])
-    if seed % 2 and _SHARED:
-        return _real(*_SHARED[int(rng.integers(len(_SHARED)))], rng)
-    patient = chest.draw_patient(seed + 1_000)
-    film = chest.render(patient, SIZE)
-    where = np.zeros_like(film.image)
-    for kind in chest.FINDINGS:
-        where = np.maximum(where, film.masks.get(kind, where))
-    image, where = films.vary(rng, film.image, where)
-    return [Example(films.expose(image, rng), where > 0.5, describe(patient, rng))]
+    weight = 1 + LESION_WEIGHT * (layer("finding") | layer("drain"))
+    weight = (weight + DEVICE_WEIGHT * layer("device")).astype(np.float32)
+    cured = without(patient)
+    if "pneumothorax" in patient.kinds:
+        cured = without_devices(cured, "chest drain")
+    variants = [(phantoms.shown, patient)]
+    if patient.findings:
+        variants.append((phantoms.clear, cured))
+    if cured.devices:
+        variants.append((phantoms.bare, without_devices(cured)))
+    return [
+        Example(
+            films.expose(images[number] / np.float32(255), np.random.default_rng(exposure)),
+            weight,
+            describe(who, rng),
+        )
+        for images, who in variants
+    ]
 
 
 def _lung_fields(film: films.RealFilm) -> films.Mask:
@@ -218,8 +246,8 @@ def _real(film: films.RealFilm, field: films.Mask, rng: np.random.Generator) -> 
         if added is None:
             break
         image, mass = added
-        phrases.append(finding_phrase("mass", mass.side, mass.zone, mass.extent, rng))
-    where = np.abs(image - normal) > 0.02
+        phrases.append(finding_phrase(Finding("mass", mass.side, mass.zone, mass.extent, 0), rng))
+    where = (1 + LESION_WEIGHT * (np.abs(image - normal) > 0.02)).astype(np.float32)
     exposure = int(rng.integers(2**31))
     twins = [Example(films.expose(normal, np.random.default_rng(exposure)), where, _normal(rng))]
     if phrases:
