@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import requests
-from tls_front import TlsFront
+from front import Front
 
 PEER_AET = "RADEDIT"
 _PLUGIN_FOLDERS = ("/usr/share/orthanc/plugins", "/usr/lib/orthanc")
@@ -202,7 +202,8 @@ class Orthanc:
         """Ask its own REST API; a refusal is an error of the test."""
         with requests.Session() as session:
             session.trust_env = False
-            session.auth = next(iter(self.options.users.items()), None)
+            for user, password in self.options.users.items():
+                session.auth = (user.encode(), password.encode())
             address = f"http://127.0.0.1:{self.http_port}{path}"
             response = session.request(method, address, data=data, timeout=30)
         response.raise_for_status()
@@ -280,7 +281,7 @@ class Orthanc:
             "DicomTlsTrustedCertificates": str(held.ca),
         }
 
-    def _tls_front(self) -> TlsFront:
+    def _tls_front(self) -> Front:
         held = self.certificates
         assert held is not None, "TLS needs certificates"
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -288,7 +289,7 @@ class Orthanc:
         if self.options.client_certificates:
             context.load_verify_locations(held.ca)
             context.verify_mode = ssl.CERT_REQUIRED
-        return TlsFront(context, self.https_port, self.http_port)
+        return Front(self.https_port, self.http_port, context)
 
 
 def _dicom_web_plugin() -> str:
