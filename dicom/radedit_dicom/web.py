@@ -26,6 +26,7 @@ from radedit_dicom.errors import ArchiveError, NotDicomError, UnsupportedImageEr
 from radedit_dicom.parsing import parse
 from radedit_dicom.readback import difference, part10
 from radedit_dicom.web_errors import RefusalError
+from radedit_dicom.web_remove import remove
 from radedit_dicom.web_session import WebAddress, WebSession, parts
 
 _PAGE = 500
@@ -151,6 +152,22 @@ class WebArchive:
             ):
                 pass
         return instances
+
+    def remove(self, instances: Sequence[Instance]) -> None:
+        """Remove instances, one after the other in the order given.
+
+        Raises
+        ------
+        ArchiveError
+            The archive does not allow it, still holds one of them, or as `find`.
+        """
+        for instance in instances:
+            remove(self._session, instance)
+            if self._instances(Query(sop_instance_uid=instance.sop_instance_uid)):
+                raise ArchiveError(
+                    f"The archive answered that it had removed the instance "
+                    f"{instance.sop_instance_uid}, but still holds it; remove it by its own means."
+                )
 
     def _workers(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self.address.concurrency, thread_name_prefix="dicomweb")

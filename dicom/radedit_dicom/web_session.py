@@ -124,7 +124,8 @@ class WebAddress:
                 "The archive's address must be http(s)://HOST:PORT/PATH without a query, and its "
                 "concurrency at least 1."
             )
-        object.__setattr__(self, "url", self.url.rstrip("/"))
+        url = parts._replace(scheme=parts.scheme.lower()).geturl().rstrip("/")
+        object.__setattr__(self, "url", url)
 
 
 class WebSession(requests.Session):

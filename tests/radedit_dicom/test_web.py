@@ -18,7 +18,7 @@ from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
 from radedit_dicom.access import Access
-from radedit_dicom.archive import Instance, Query, instance_of
+from radedit_dicom.archive import Instance, Query, Removing, instance_of
 from radedit_dicom.errors import ArchiveError
 from radedit_dicom.pixels import read_film
 from radedit_dicom.readback import difference, part10
@@ -549,6 +549,45 @@ def test_a_run_that_gave_up_is_completed_by_the_same_run_again(own_server, film)
     server.start()
     assert archive.store(objects) == [instance_of(dataset) for dataset in objects]
     assert server.held() == sorted(d.SOPInstanceUID for d in objects)
+
+
+def test_what_is_removed_is_gone_and_the_rest_of_the_study_stays(server, film):
+    archive = web(server.dicom_web)
+    stored = archive.store([film(), film()])
+    assert isinstance(archive, Removing)
+    archive.remove([stored[0], replace(stored[0], sop_instance_uid="1.2.8.8")])
+    assert archive.find(Query(study_instance_uid=stored[0].study_instance_uid)) == [stored[1]]
+    archive.remove([stored[0]])  # what is not there is no error
+
+
+def test_an_archive_that_does_not_remove_is_an_error(server, film, front):
+    (stored,) = web(server.dicom_web).store([film()])
+    not_offered = Answer(BUSY % (b"405 Method Not Allowed", b""))
+    for lookup in (
+        not_offered,
+        json_answer(b"{}"),
+        json_answer(b'[{"ID":"../x","Type":"Instance"}]'),
+    ):
+        _, url = front(server.http_port, not_offered, lookup)
+        with pytest.raises(ArchiveError, match="does not allow removing"):
+            web(url).remove([stored])
+    done = Answer(BUSY % (b"200 OK", b""))
+    _, url = front(server.http_port, done)
+    with pytest.raises(ArchiveError, match="still holds it"):
+        web(url).remove([stored])
+    forbidden = Answer(BUSY % (b"403 Forbidden", b""))
+    _, url = front(server.http_port, forbidden)
+    with pytest.raises(ArchiveError, match="forbids"):
+        web(url).remove([stored])
+
+
+def test_a_uid_that_two_patients_share_is_not_removed(server, film):
+    first = film(PatientID="one")
+    for dataset in (first, film(SOPInstanceUID=first.SOPInstanceUID, PatientID="two")):
+        server.upload(part10(dataset))
+    with pytest.raises(ArchiveError, match="holds 2 objects under the UID"):
+        web(server.dicom_web).remove([instance_of(first)])
+    assert held_of(server, first) == [first.SOPInstanceUID] * 2
 
 
 def test_neither_secrets_nor_patients_are_in_messages_logs_and_addresses(
