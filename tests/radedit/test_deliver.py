@@ -11,22 +11,38 @@ import numpy as np
 import pydicom
 import pytest
 
-from radedit.lib.deliver import KINDS, Delivered, Outbox
+from radedit.lib.deliver import Delivered, Manner, Outbox
 from radedit.lib.errors import OutputError
 from radedit.lib.pipeline import Edited
 from radedit.lib.score.fidelity import fidelity
+from radedit_dicom.archive import Query
 from radedit_dicom.conformance import check_dataset
+from radedit_dicom.edits import KINDS, Ledger
 from radedit_dicom.film import read_film
+from radedit_dicom.folder import FolderArchive
+from radedit_dicom.objects import StudyMode
 from radedit_dicom.pixels import to_display
 from radedit_dicom.provenance import Provenance, pixel_sha256, read_private
 
 
 @pytest.fixture(scope="module")
-def edited(rg1: Path, make_provenance: Callable[..., Provenance]) -> Edited:
-    """Edit the real film by hand: how the new pixels came to be does not matter here."""
-    film = read_film(rg1)
+def source(rg1: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Give every fifth pixel of the real film."""
+    dataset = pydicom.dcmread(rg1)
+    pixels = np.ascontiguousarray(dataset.pixel_array[::5, ::5])
+    dataset.Rows, dataset.Columns = pixels.shape
+    dataset.PixelData = pixels.tobytes() + b"\0" * (pixels.nbytes % 2)
+    path = tmp_path_factory.mktemp("source") / "film.dcm"
+    dataset.save_as(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def edited(source: Path, make_provenance: Callable[..., Provenance]) -> Edited:
+    """Edit the film by hand: how the new pixels came to be does not matter here."""
+    film = read_film(source)
     edit = np.zeros(film.shape, dtype=np.bool_)
-    edit[700:900, 1300:1600] = True
+    edit[140:180, 260:320] = True
     stored = film.stored.copy()
     stored[edit] ^= 5
     display = to_display(film)
@@ -44,6 +60,16 @@ def edited(rg1: Path, make_provenance: Callable[..., Provenance]) -> Edited:
     )
 
 
+def outbox(folder: Path, mode: StudyMode = "new", compression: str = "none") -> Outbox:
+    return Outbox(FolderArchive(folder), Manner(mode, compression=compression))
+
+
+def complete(folder: Path) -> dict[str, Provenance]:
+    """Give the edits of which all three objects are there."""
+    edits = Ledger(FolderArchive(folder)).edits(Query())
+    return {edit.record.edit_id: edit.record for edit in edits if edit.is_complete}
+
+
 def later(edited: Edited) -> Edited:
     """Give the same edit as another process makes it at another time."""
     return replace(edited, provenance=replace(edited.provenance, created="2031-01-02T03:04:06Z"))
@@ -57,31 +83,32 @@ def contents(delivered: Delivered) -> dict[str, bytes]:
 def test_an_edit_cut_off_between_its_files_is_completed_by_the_next_try(
     edited: Edited, tmp_path: Path, survivor: str
 ) -> None:
-    first = Outbox(tmp_path).deliver(edited)
+    first = outbox(tmp_path).deliver(edited)
     before = contents(first)
     for kind in set(KINDS) - {survivor}:
         first.files[kind].unlink()
-    assert Outbox(tmp_path).known == {}, "an edit with objects missing is not done"
-    again = Outbox(tmp_path).deliver(later(edited))
+    assert complete(tmp_path) == {}, "an edit with objects missing is not done"
+    again = outbox(tmp_path).deliver(later(edited))
     assert contents(again) == before
     objects = [pydicom.dcmread(path) for path in again.files.values()]
     assert [check_dataset(dataset) for dataset in objects] == [[], [], []]
     assert len({read_private(dataset).to_json() for dataset in objects}) == 1
-    assert set(Outbox(tmp_path).known) == {edited.provenance.edit_id}
+    assert set(complete(tmp_path)) == {edited.provenance.edit_id}
 
 
 def test_what_another_process_wrote_meanwhile_is_found(edited: Edited, tmp_path: Path) -> None:
-    ours, theirs = Outbox(tmp_path), Outbox(tmp_path)
-    assert ours.known == {}
+    ours, theirs = outbox(tmp_path), outbox(tmp_path)
+    assert ours.held(edited.film, edited.provenance.edit_id) is None
     written = contents(theirs.deliver(edited))
     assert contents(ours.deliver(later(edited))) == written
-    assert set(ours.known) == {edited.provenance.edit_id}
+    assert ours.held(edited.film, edited.provenance.edit_id) is not None
+    assert set(complete(tmp_path)) == {edited.provenance.edit_id}
 
 
 def test_both_kinds_of_study_share_a_folder(edited: Edited, tmp_path: Path) -> None:
-    new, same = (Outbox(tmp_path, mode).deliver(edited) for mode in ("new", "same"))
+    new, same = (outbox(tmp_path, mode).deliver(edited) for mode in ("new", "same"))
     assert len({*new.files.values(), *same.files.values()}) == 6
-    assert len(Outbox(tmp_path).known) == 2
+    assert len(complete(tmp_path)) == 2
 
 
 def files(folder: Path) -> dict[Path, tuple[bytes, int]]:
@@ -91,30 +118,30 @@ def files(folder: Path) -> dict[Path, tuple[bytes, int]]:
 
 
 def test_the_same_edit_again_writes_nothing_new(edited: Edited, tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path)
-    first = outbox.deliver(edited)
+    ours = outbox(tmp_path)
+    first = ours.deliver(edited)
     before = files(tmp_path)
     assert {*first.files.values()} <= {*before}
-    for again in (outbox, Outbox(tmp_path)):
+    for again in (ours, outbox(tmp_path)):
         second = again.deliver(later(edited))
         assert (second.files, second.uids) == (first.files, first.uids)
         assert files(tmp_path) == before
 
 
 def test_another_result_is_another_edit(edited: Edited, tmp_path: Path) -> None:
-    outbox = Outbox(tmp_path)
-    first = outbox.deliver(edited)
-    other = outbox.deliver(
+    ours = outbox(tmp_path)
+    first = ours.deliver(edited)
+    other = ours.deliver(
         replace(edited, provenance=replace(edited.provenance, edit_id="f" * 32, seed=8))
     )
-    assert set(outbox.known) == {edited.provenance.edit_id, "f" * 32} == set(Outbox(tmp_path).known)
+    assert set(complete(tmp_path)) == {edited.provenance.edit_id, "f" * 32}
     assert not {*first.uids.values()} & {*other.uids.values()}
 
 
 @pytest.fixture
-def named(edited: Edited, rg1: Path) -> Edited:
+def named(edited: Edited, source: Path) -> Edited:
     """Give the same edit of a film with a patient's name in it."""
-    dataset = pydicom.dcmread(rg1)
+    dataset = pydicom.dcmread(source)
     dataset.PatientName, dataset.PatientID = "Geheim^Name", "GEHEIM-4711"
     return replace(edited, film=read_film(dataset))
 
@@ -122,38 +149,39 @@ def named(edited: Edited, rg1: Path) -> Edited:
 def test_the_films_own_study_keeps_the_patient_and_a_new_one_does_not(
     named: Edited, tmp_path: Path
 ) -> None:
-    same, new = (Outbox(tmp_path / mode, mode).deliver(named) for mode in ("same", "new"))
-    source = named.film.header
+    same, new = (outbox(tmp_path / mode, mode).deliver(named) for mode in ("same", "new"))
+    original = named.film.header
     for kind in KINDS:
         ours, theirs = (pydicom.dcmread(x.files[kind]) for x in (same, new))
-        assert ours.StudyInstanceUID == source.StudyInstanceUID != theirs.StudyInstanceUID
+        assert ours.StudyInstanceUID == original.StudyInstanceUID != theirs.StudyInstanceUID
         assert (ours.PatientName, ours.PatientID) == ("Geheim^Name", "GEHEIM-4711")
         assert "Geheim" not in str(theirs.PatientName)
         assert "GEHEIM" not in str(theirs.PatientID)
         for keyword in ("SOPInstanceUID", "SeriesInstanceUID"):
-            assert len({ours[keyword].value, theirs[keyword].value, source[keyword].value}) == 3
+            assert len({ours[keyword].value, theirs[keyword].value, original[keyword].value}) == 3
         assert ours.SyntheticData == theirs.SyntheticData == "YES"
-    assert same.uids["study"] == source.StudyInstanceUID
+    assert same.uids["study"] == original.StudyInstanceUID
     assert not {*same.uids.values()} & {*new.uids.values()}
 
 
 def test_a_second_outbox_knows_what_the_first_one_wrote(edited: Edited, tmp_path: Path) -> None:
-    assert Outbox(tmp_path / "none").known == {}
-    delivered = Outbox(tmp_path).deliver(edited)
-    second = Outbox(tmp_path)
+    edit_id, film = edited.provenance.edit_id, edited.film
+    assert outbox(tmp_path / "none").held(film, edit_id) is None
+    delivered = outbox(tmp_path).deliver(edited)
+    second, same = outbox(tmp_path), outbox(tmp_path, "same")
     record = replace(edited.provenance, seg_sop_instance_uid=delivered.uids["seg"])
-    assert second.known == {record.edit_id: record}
-    # The id that a folder's run asks for is the one under which the edit is found.
-    assert second.edit_id(edited.provenance.edit_id) in second.known
-    same = Outbox(tmp_path, "same")
-    assert same.edit_id(edited.provenance.edit_id) not in same.known
+    # The id that a run of many films asks for is the one under which the edit is found.
+    held = second.held(film, second.edit_id(edit_id))
+    assert held is not None
+    assert (held.record, held.is_complete) == (record, True)
+    assert same.held(film, same.edit_id(edit_id)) is None
 
 
 def test_the_summary_is_json_that_points_to_the_files_and_holds_no_patient(
     named: Edited, tmp_path: Path
 ) -> None:
     for mode in ("new", "same"):
-        delivered = Outbox(tmp_path, mode).deliver(named)
+        delivered = outbox(tmp_path, mode).deliver(named)
         text = json.dumps(delivered.summary(), allow_nan=False)
         assert "geheim" not in text.lower()
         told = json.loads(text)
@@ -169,7 +197,7 @@ def test_the_summary_is_json_that_points_to_the_files_and_holds_no_patient(
 
 def test_a_folder_that_can_be_written_is_left_as_it_was(tmp_path: Path) -> None:
     for folder in (tmp_path, tmp_path / "not" / "yet"):
-        Outbox(folder).check_writable()
+        outbox(folder).check_writable()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -179,7 +207,66 @@ def test_a_file_in_the_way_is_refused_before_the_edit(
 ) -> None:
     (tmp_path / "out").write_text("in the way")
     with pytest.raises(OutputError, match="cannot be written") as caught:
-        Outbox((tmp_path / "out").joinpath(*below)).check_writable()
+        outbox((tmp_path / "out").joinpath(*below)).check_writable()
     assert str(tmp_path) not in str(caught.value)
     assert files(tmp_path).keys() == {tmp_path / "out"}
     assert (tmp_path / "out").read_text() == "in the way"
+
+
+def numbers(delivered: Delivered) -> list[int]:
+    """Give the series numbers of image, masks and report."""
+    files = (delivered.files[kind] for kind in KINDS)
+    return [int(pydicom.dcmread(path, stop_before_pixels=True).SeriesNumber) for path in files]
+
+
+def occupy(folder: Path, source: Path, number: int) -> None:
+    """Put another series with this number into the film's study."""
+    dataset = pydicom.dcmread(source)
+    dataset.SOPInstanceUID = dataset.file_meta.MediaStorageSOPInstanceUID = f"1.2.826.1.{number}"
+    dataset.SeriesInstanceUID, dataset.SeriesNumber = f"1.2.826.2.{number}", number
+    FolderArchive(folder).store([dataset])
+
+
+def test_series_numbers_keep_clear_of_those_in_the_study(
+    edited: Edited, source: Path, tmp_path: Path
+) -> None:
+    wanted = numbers(outbox(tmp_path / "free", "same").deliver(edited))
+    assert wanted == [wanted[0], wanted[0] + 1, wanted[0] + 2]
+    busy = tmp_path / "busy"
+    occupy(busy, source, wanted[1])
+    first = outbox(busy, "same").deliver(edited)
+    given = numbers(first)
+    assert given == [given[0], given[0] + 1, given[0] + 2]
+    assert not {*given} & {*wanted}
+    assert numbers(outbox(tmp_path / "new").deliver(edited)) == numbers(
+        outbox(busy).deliver(edited)
+    ), "a study of its own has no other series"
+    for kind in ("sc", "sr"):
+        first.files[kind].unlink()
+    occupy(busy, source, given[0])
+    again = outbox(busy, "same").deliver(later(edited))
+    assert numbers(again) == given, "the objects of one edit stay together"
+    assert again.uids == first.uids
+
+
+@pytest.mark.parametrize("compression", ["jpegls", "rle"])
+def test_a_compressed_edit_is_the_same_edit(
+    edited: Edited, tmp_path: Path, compression: str
+) -> None:
+    packed = outbox(tmp_path, compression=compression).deliver(edited)
+    image = pydicom.dcmread(packed.files["sc"])
+    assert image.file_meta.TransferSyntaxUID.is_compressed
+    assert check_dataset(image) == []
+    again = outbox(tmp_path).deliver(later(edited))
+    assert again.files == packed.files
+    assert pydicom.dcmread(again.files["sc"]).file_meta == image.file_meta
+
+
+def test_an_edit_cut_off_is_completed_with_another_compression(
+    edited: Edited, tmp_path: Path
+) -> None:
+    first = outbox(tmp_path).deliver(edited)
+    first.files["seg"].unlink()
+    again = outbox(tmp_path, compression="rle").deliver(later(edited))
+    assert again.files == first.files
+    assert set(complete(tmp_path)) == {edited.provenance.edit_id}

@@ -169,8 +169,9 @@ def test_replay_is_identical_whatever_was_edited_before(
     film: Film, rg1: Path, tmp_path: Path
 ) -> None:
     from radedit.lib.deliver import Outbox
+    from radedit_dicom.folder import FolderArchive
 
-    editor, outbox = Editor(), Outbox(tmp_path)
+    editor, outbox = Editor(), Outbox(FolderArchive(tmp_path))
     first = outbox.deliver(editor.edit(film, wanted(prompt="Left lung mass")))
     second = outbox.deliver(editor.edit(film, wanted()))
     for delivered in (first, second):

@@ -22,6 +22,7 @@ from radedit.lib.infers.radedit import RadEdit
 from radedit.lib.pipeline import Editor
 from radedit.lib.studies import FilmFolder, check_name
 from radedit_dicom.errors import DicomError
+from radedit_dicom.folder import FolderArchive
 
 TASKS: Final = ("radedit", "lung_segmentation")
 OUTPUT_FOLDER: Final = "edited"
@@ -104,7 +105,7 @@ class RadEditApp(MONAILabelApp):
         """
         tasks: dict[str, InferTask] = {}
         if "radedit" in self._chosen:
-            tasks["radedit"] = RadEdit(self._editor, self._output)
+            tasks["radedit"] = RadEdit(self._editor, FolderArchive(self._output))
         if "lung_segmentation" in self._chosen:
             tasks["lung_segmentation"] = LungSegmentation()
         return tasks

@@ -1,9 +1,10 @@
-"""Edit every film of a folder; one file's trouble is its own."""
+"""Edit the chosen films of a folder or an archive; one film's trouble is its own."""
 
 from __future__ import annotations
 
+import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,55 +12,75 @@ from typing import Any
 from radedit.lib.cases import Case, EditRequest
 from radedit.lib.deliver import Outbox
 from radedit.lib.errors import RadEditError
+from radedit.lib.masks import Sources
 from radedit.lib.picture import draw
 from radedit.lib.pipeline import Editor
+from radedit.lib.selection import Selection
 from radedit.lib.sources import FilmSources
 from radedit_dicom.errors import DicomError
-from radedit_dicom.film import read_film
+from radedit_dicom.film import Film, read_film
 
 
 @dataclass(frozen=True)
 class Bulk:
-    """What is the same for every film: the request, the editor, and where results go."""
+    """What is the same for every film.
+
+    Attributes
+    ----------
+    request, editor, outbox : what to do, with what, and where results go
+    pictures : folder for a picture of each edit; None = none are drawn
+    sources : where a film's masks come from
+    """
 
     request: EditRequest
     editor: Editor
     outbox: Outbox
-    picture: bool = False
+    pictures: Path | None = None
+    sources: Callable[[Film], Sources] = FilmSources
 
-    def rows(self, paths: Sequence[Path]) -> Iterator[dict[str, Any]]:
-        """Edit one file after the other and give a row on each.
+    def rows(self, selection: Selection) -> Iterator[dict[str, Any]]:
+        """Edit one film after the other and give a row on each object.
 
         Yields
         ------
         "input" and the summary of the edit; or "already_there" with the edit's id, where an
-        earlier run made it; or "passed_over", why the file is no film to edit; or "failed",
-        why the edit was not made.
+        earlier run made it; or "passed_over", why the object is no film to edit; or
+        "failed", why the edit was not made.
         """
-        for path in paths:
-            yield {"input": str(path), **self._outcome(path)}
+        for name, path in selection.films.items():
+            yield {"input": name, **self._outcome(path)}
+        yield from ({"input": name, "failed": why} for name, why in selection.failed.items())
+        yield from (
+            {"input": name, "passed_over": why} for name, why in selection.passed_over.items()
+        )
 
     def _outcome(self, path: Path) -> dict[str, Any]:
         try:
             film = read_film(path)
-        except DicomError as error:
-            return {"passed_over": str(error)}
-        try:
             self.outbox.check_film(film)
-            prepared = self.editor.prepare(Case(film, self.request, FilmSources(film)))
+            began = time.perf_counter()
+            prepared = self.editor.prepare(Case(film, self.request, self.sources(film)))
+            masked = time.perf_counter()
             edit_id = self.outbox.edit_id(self.editor.edit_id(prepared))
-            if edit_id in self.outbox.known:
+            if self.outbox.held(film, edit_id) is not None:
                 return {"edit_id": edit_id, "already_there": True}
-            delivered = self.outbox.deliver(self.editor.edit_batch([prepared])[0])
-            summary = delivered.summary()
-            if self.picture:
-                path = self.outbox.archive.folder / f"{edit_id}.png"
-                draw(delivered.edited, path)
-                summary["picture"] = str(path)
+            edited = self.editor.edit_batch([prepared])[0]
+            before_storing = time.perf_counter()
+            delivered = self.outbox.deliver(edited)
+            stored = time.perf_counter()
         except (RadEditError, DicomError) as error:
             return {"failed": str(error)}
         except Exception as error:  # the outermost edge of one film
             return {"failed": unexpected(error)}
+        summary = delivered.summary()
+        summary["seconds"] |= {
+            "masks": round(masked - began, 3),
+            "store": round(stored - before_storing, 3),
+        }
+        if self.pictures is not None:
+            target = self.pictures / f"{edit_id}.png"
+            draw(delivered.edited, target)
+            summary["picture"] = str(target)
         return summary
 
 

@@ -1,4 +1,4 @@
-"""An edit's way out: its DICOM objects, where they lie, and what to tell the caller."""
+"""An edit's way out: its DICOM objects, where they are, and what to tell the caller."""
 
 from __future__ import annotations
 
@@ -12,41 +12,51 @@ from typing import Any
 
 from radedit.lib.errors import OutputError
 from radedit.lib.pipeline import Edited
-from radedit_dicom.archive import Instance
-from radedit_dicom.errors import DicomError
+from radedit_dicom.archive import Archive, Instance, Query
+from radedit_dicom.compression import compress
+from radedit_dicom.edits import KINDS, HeldEdit, Ledger, free_series_number
 from radedit_dicom.film import Film
 from radedit_dicom.folder import FolderArchive
-from radedit_dicom.objects import Destination, StudyMode, build_objects, write_objects
-from radedit_dicom.parsing import parse
-from radedit_dicom.provenance import Provenance, read_private
+from radedit_dicom.objects import Destination, EditObjects, StudyMode, build_objects
+from radedit_dicom.provenance import Provenance
+from radedit_dicom.study import qa_patient_id
 from radedit_dicom.vocabulary import EDIT_LABEL, KEEP_LABEL
 
-KINDS = ("sc", "seg", "sr")
+#: Masks and report go before the image, so that whoever sees it finds them as well.
+_STORED = ("seg", "sr", "sc")
 
 
 @dataclass(frozen=True)
 class Delivered:
-    """Where the objects of one edit lie.
+    """Where the objects of one edit are.
 
     Attributes
     ----------
-    files : "sc", "seg", "sr" to path
-    uids : the same keys to SOP Instance UID, and "study" to the Study Instance UID
+    instances : "sc", "seg", "sr" to instance
+    files : the same keys to path; empty unless the archive is a folder
     """
 
     edited: Edited
+    instances: Mapping[str, Instance]
     files: Mapping[str, Path]
-    uids: Mapping[str, str]
+
+    @property
+    def uids(self) -> dict[str, str]:
+        """The keys of `instances` to SOP Instance UID, and "study" to the Study Instance UID."""
+        return {"study": self.instances["sc"].study_instance_uid} | {
+            kind: instance.sop_instance_uid for kind, instance in self.instances.items()
+        }
 
     def summary(self) -> dict[str, Any]:
         """Everything about the edit as one JSON object; no patient data."""
         edited = self.edited
         record = edited.provenance
+        uids = self.uids
         return {
             "edit_id": record.edit_id,
             "source": record.source_sop_instance_uid,
-            **{kind: str(path) for kind, path in self.files.items()},
-            "uids": dict(self.uids),
+            **{kind: str(self.files.get(kind, uids[kind])) for kind in KINDS},
+            "uids": uids,
             "changed_outside_support": edited.fidelity.changed_outside_support,
             "score": edited.fidelity.as_scores(),
             "cells_lost_to_keep": edited.cells_lost_to_keep,
@@ -70,90 +80,56 @@ class Delivered:
         }
 
 
+@dataclass(frozen=True)
+class Manner:
+    """How results are written.
+
+    Attributes
+    ----------
+    study_mode : "new" (a QA study per edit) or "same" (the source's own study)
+    pseudonym_key : the site's secret, by which a patient's films get one QA patient
+    compression : of the edited image, a key of `compression.SYNTAXES`
+    """
+
+    study_mode: StudyMode = "new"
+    pseudonym_key: bytes = b""
+    compression: str = "none"
+
+    @property
+    def destination(self) -> Destination:
+        """The study that objects go to."""
+        return Destination(self.study_mode, self.pseudonym_key)
+
+
 class Outbox:
-    """A folder that edits are written to; it knows the edits it already holds.
+    """An archive that edits are stored into; it knows the edits that are already there.
 
     Parameters
     ----------
-    folder : made at the first edit
-    study_mode : "new" (a QA study per edit) or "same" (the source's own study)
-    pseudonym_key : the site's secret, by which a patient's films get one QA patient
+    archive : where results go
+    manner : how they are written
     """
 
-    def __init__(
-        self, folder: Path, study_mode: StudyMode = "new", pseudonym_key: bytes = b""
-    ) -> None:
-        self.archive = FolderArchive(folder)
-        self.study_mode = study_mode
-        self._destination = Destination(study_mode, pseudonym_key)
-        self._read: dict[Path, tuple[Instance, Provenance | None]] = {}
-        self._known: dict[str, Provenance] | None = None
+    def __init__(self, archive: Archive, manner: Manner | None = None) -> None:
+        self.archive = archive
+        self.manner = manner or Manner()
+        self._ledger = Ledger(archive)
         self._writing = threading.Lock()
 
-    @property
-    def known(self) -> dict[str, Provenance]:
-        """Edit id to record of every edit whose three objects all lie in the folder.
-
-        As of the first look or the latest `deliver`; what another process wrote since is
-        found by `deliver` itself.
-        """
-        if self._known is None:
-            self._look()
-            classes: dict[tuple[str, str], set[str]] = {}
-            for instance, record in self._read.values():
-                if record is not None:
-                    classes.setdefault(_key(record), set()).add(instance.sop_class_uid)
-            self._known = {
-                record.edit_id: record
-                for _, record in self._read.values()
-                if record is not None and len(classes[_key(record)]) == len(KINDS)
-            }
-        return self._known
-
-    def _look(self) -> None:
-        """Read the record of every object of ours that was not there at the last look."""
-        self._read = {
-            path: self._read[path]
-            if path in self._read and self._read[path][0] == instance
-            else (instance, _record(path))
-            for path, instance in self.archive.held().items()
-        }
-        self._known = None
-
-    def _earlier(self, record: Provenance) -> Provenance | None:
-        """Find what an edit with this id and result wrote before, be it one object only."""
-        found = self._find(record)
-        if found is None:  # another process may have written it since
-            self._look()
-            found = self._find(record)
-        return found
-
-    def _find(self, record: Provenance) -> Provenance | None:
-        for _, found in self._read.values():
-            if found is not None and _key(found) == _key(record):
-                return found
-        return None
-
     def check_writable(self) -> None:
-        """Try whether files can be made here, before an edit takes its time.
+        """Try the archive before an edit takes its time.
 
         Raises
         ------
         OutputError
-            They cannot; nothing is left behind.
+            It is a folder in which no files can be made; nothing is left behind.
+        ArchiveError
+            It cannot be reached, or does not let us in.
         """
-        existing = self.archive.folder
-        while not existing.exists() and existing != existing.parent:
-            existing = existing.parent
-        try:
-            if not existing.is_dir():
-                raise NotADirectoryError
-            with tempfile.TemporaryFile(dir=existing):
-                pass
-        except OSError as error:
-            raise OutputError(
-                f"the output folder '{self.archive.folder.name}' cannot be written; choose another."
-            ) from error
+        if isinstance(self.archive, FolderArchive):
+            _check_folder(self.archive.folder)
+        else:
+            self.archive.find(Query(sop_instance_uid="2.25.0"))
 
     def check_film(self, film: Film) -> None:
         """Refuse a film that must not go to this kind of study, before an edit takes its time.
@@ -163,60 +139,108 @@ class Outbox:
         UnsupportedImageError
             See `Destination.check`.
         """
-        self._destination.check(film)
+        self.manner.destination.check(film)
 
     def edit_id(self, edit_id: str) -> str:
-        """Name an edit in this folder's kind of study: other studies need other UIDs."""
-        if self.study_mode == "new":
+        """Name an edit in this kind of study: other studies need other UIDs."""
+        mode = self.manner.study_mode
+        if mode == "new":
             return edit_id
-        return hashlib.sha256(f"{edit_id} {self.study_mode}".encode()).hexdigest()[:32]
+        return hashlib.sha256(f"{edit_id} {mode}".encode()).hexdigest()[:32]
+
+    def held(self, film: Film, edit_id: str) -> HeldEdit | None:
+        """Find a complete edit of a film in the archive.
+
+        Parameters
+        ----------
+        edit_id : as `edit_id` gives it
+
+        Raises
+        ------
+        ArchiveError
+            The archive cannot be searched or read.
+        """
+        return next(
+            (
+                edit
+                for edit in self._ledger.edits(self._place(film))
+                if edit.is_complete and edit.record.edit_id == edit_id
+            ),
+            None,
+        )
 
     def deliver(self, edited: Edited) -> Delivered:
-        """Write the three objects of an edit, all or none.
+        """Store the three objects of an edit, all or none.
 
-        The same edit again gives the objects that are there, and writes only those that are
-        missing because a process was killed while it wrote them.
+        The same edit again gives the objects that are there, and stores only those that are
+        missing because a process or an archive went down in between.
 
         Raises
         ------
         DicomError
-            An object cannot be built or stored; nothing is left behind.
+            An object cannot be built or stored.
         """
         record = replace(edited.provenance, edit_id=self.edit_id(edited.provenance.edit_id))
         with self._writing:
             return self._deliver(edited, record)
 
     def _deliver(self, edited: Edited, record: Provenance) -> Delivered:
+        earlier = self._earlier(edited.film, record)
         # What was recorded with the first object counts: the UIDs follow from the edit, and
         # under one UID there must not be two objects that differ in their time of creation.
-        record = self._earlier(record) or record
-        edited = replace(edited, provenance=record)
+        edited = replace(edited, provenance=earlier.record if earlier else record)
+        instances = dict(earlier.instances) if earlier else {}
+        missing = [kind for kind in _STORED if kind not in instances]
+        if missing:
+            objects = self._objects(edited, earlier)
+            if "sc" in missing:
+                compress(objects.sc, self.manner.compression)
+            stored = self.archive.store([getattr(objects, kind) for kind in missing])
+            instances |= zip(missing, stored, strict=True)
+        files = {}
+        if isinstance(self.archive, FolderArchive):
+            files = {kind: self.archive.path_of(instances[kind]) for kind in KINDS}
+        return Delivered(edited, {kind: instances[kind] for kind in KINDS}, files)
+
+    def _objects(self, edited: Edited, earlier: HeldEdit | None) -> EditObjects:
         masks = {EDIT_LABEL: edited.edit}
         if edited.keep.any():
             masks[KEEP_LABEL] = edited.keep
+        number = earlier.first_series_number if earlier else None
+        if number is None and self.manner.study_mode == "same":
+            study = str(edited.film.header.StudyInstanceUID)
+            number = free_series_number(self.archive, edited.provenance, study)
+        destination = replace(self.manner.destination, first_series_number=number)
         scores = edited.fidelity.as_scores()
-        objects = build_objects(
-            edited.film, edited.stored, masks, record, scores, self._destination
-        )
-        stored = write_objects(objects, self.archive)
-        self.known[record.edit_id] = record
-        kinds = {kind: getattr(stored, kind) for kind in KINDS}
-        return Delivered(
-            edited,
-            {kind: self.archive.path_of(instance) for kind, instance in kinds.items()},
-            {"study": stored.sc.study_instance_uid}
-            | {kind: instance.sop_instance_uid for kind, instance in kinds.items()},
+        return build_objects(
+            edited.film, edited.stored, masks, edited.provenance, scores, destination
         )
 
-
-def _key(record: Provenance) -> tuple[str, str]:
-    """What the UIDs of an edit follow from, beside its source."""
-    return record.edit_id, record.result_pixel_sha256
-
-
-def _record(path: Path) -> Provenance | None:
-    """Read the record in an object's header; None for an object that is not ours."""
-    try:
-        return read_private(parse(path, pixels=False))
-    except DicomError:
+    def _earlier(self, film: Film, record: Provenance) -> HeldEdit | None:
+        """Find what an edit with this id and result stored before, be it one object only."""
+        wanted = (record.edit_id, record.result_pixel_sha256)
+        for edit in self._ledger.edits(self._place(film)):
+            if (edit.record.edit_id, edit.record.result_pixel_sha256) == wanted:
+                return edit
         return None
+
+    def _place(self, film: Film) -> Query:
+        """Say where in the archive the edits of a film are."""
+        if self.manner.study_mode == "same":
+            return Query(study_instance_uid=str(film.header.StudyInstanceUID))
+        return Query(patient_id=qa_patient_id(film.header, self.manner.pseudonym_key))
+
+
+def _check_folder(folder: Path) -> None:
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    try:
+        if not existing.is_dir():
+            raise NotADirectoryError
+        with tempfile.TemporaryFile(dir=existing):
+            pass
+    except OSError as error:
+        raise OutputError(
+            f"the output folder '{folder.name}' cannot be written; choose another."
+        ) from error

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
 import tempfile
 import time
 from dataclasses import asdict
@@ -14,7 +12,7 @@ from typing import Any, Final
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
 
 from radedit.lib.cases import EditRequest
-from radedit.lib.deliver import Delivered, Outbox
+from radedit.lib.deliver import Delivered, Manner, Outbox
 from radedit.lib.errors import ParameterError
 from radedit.lib.infers.request import (
     UploadSources,
@@ -27,6 +25,8 @@ from radedit.lib.infers.request import (
 )
 from radedit.lib.parameters import PARAMETERS, ParameterRange
 from radedit.lib.pipeline import Editor
+from radedit_dicom.archive import Archive
+from radedit_dicom.folder import FolderArchive
 from radedit_dicom.objects import StudyMode
 from radedit_dicom.pixels import read_film
 
@@ -52,16 +52,17 @@ class RadEdit(InferTask):
     Parameters
     ----------
     editor : the loaded models and their settings
-    output : the folder that results go to; not one that is served as studies
+    output : the archive that results go to; a folder must not be one served as studies
+    studies : the archive that `seg:` takes masks from; None = there is none
     """
 
-    def __init__(self, editor: Editor, output: Path) -> None:
+    def __init__(self, editor: Editor, output: Archive, studies: Archive | None = None) -> None:
         self._editor = editor
-        self._folder = output
+        self._studies = studies
+        self._output = output
         modes: tuple[StudyMode, ...] = ("new", "same")
-        self._outboxes = {
-            str(mode): Outbox(output, mode, editor.settings.pseudonym_key) for mode in modes
-        }
+        key = editor.settings.pseudonym_key
+        self._outboxes = {str(mode): Outbox(output, Manner(mode, key)) for mode in modes}
         super().__init__(
             type=InferType.OTHERS,
             labels=None,
@@ -144,7 +145,12 @@ class RadEdit(InferTask):
         self._editor.parameters(wanted)
         film = read_film(film_path(request))
         self._outboxes[study_mode].check_film(film)
-        sources = UploadSources(film, uploaded=uploaded_masks(request, film))
+        sources = UploadSources(
+            film,
+            uploaded=uploaded_masks(request, film),
+            archive=self._studies,
+            remotes=self._editor.settings.remotes,
+        )
         edited = self._editor.edit(film, wanted, sources)
         before_writing = time.perf_counter()
         delivered = self._outboxes[study_mode].deliver(edited)
@@ -153,7 +159,7 @@ class RadEdit(InferTask):
         answer["seconds"]["write"] = round(ended - before_writing, 3)
         answer["seconds"]["total"] = round(ended - started, 3)
         logger.info("edit %s took %.3f s", answer["edit_id"], ended - started)
-        return str(_copy(delivered.files["sc"])), answer
+        return str(self._copy(delivered)), answer
 
     def _request(self, request: dict[str, Any]) -> EditRequest:
         prompt = text(request, "prompt")
@@ -170,13 +176,16 @@ class RadEdit(InferTask):
         )
 
     def _answer(self, delivered: Delivered) -> dict[str, Any]:
-        """Give the summary with each file's path from the output folder on."""
-        files = {kind: str(p.relative_to(self._folder)) for kind, p in delivered.files.items()}
-        return {**delivered.summary(), **files}
+        """Give the summary; of files, each path from the output folder on."""
+        summary = delivered.summary()
+        if isinstance(self._output, FolderArchive):
+            folder = self._output.folder
+            summary |= {kind: str(p.relative_to(folder)) for kind, p in delivered.files.items()}
+        return summary
 
-
-def _copy(original: Path) -> Path:
-    """Copy the edited image: MONAI Label removes the file it has sent."""
-    handle, name = tempfile.mkstemp(prefix="edited-", suffix=".dcm")
-    os.close(handle)
-    return Path(shutil.copyfile(original, name))
+    def _copy(self, delivered: Delivered) -> Path:
+        """Copy the edited image: MONAI Label removes the file it has sent."""
+        content = self._output.fetch(delivered.instances["sc"])
+        with tempfile.NamedTemporaryFile(prefix="edited-", suffix=".dcm", delete=False) as file:
+            file.write(content)
+        return Path(file.name)

@@ -1,0 +1,101 @@
+"""Objects of an archive as files, fetched when first asked for."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import threading
+from pathlib import Path
+
+from radedit_dicom.archive import Archive, Instance
+from radedit_dicom.errors import ArchiveError, DicomError
+from radedit_dicom.folder import FolderArchive
+from radedit_dicom.parsing import parse
+
+
+class Cache:
+    """A private folder of fetched objects, each under a name that says nothing.
+
+    A folder as archive needs none: its own files are given. Nothing but `drop` and `trim`
+    removes a file, and a file that is there is not fetched again: under one UID there is one
+    object.
+
+    Parameters
+    ----------
+    archive : Archive
+    folder : pathlib.Path
+        Made at the first fetch, readable by its owner only.
+    """
+
+    def __init__(self, archive: Archive, folder: Path) -> None:
+        self.archive = archive
+        self.folder = folder
+        self._lock = threading.Lock()
+        self._busy: dict[str, threading.Lock] = {}
+
+    def path_of(self, instance: Instance) -> Path:
+        """Give the file of an instance, fetched if need be.
+
+        Raises
+        ------
+        ArchiveError
+            The archive does not give it, gives another object, or the folder cannot be
+            written.
+        """
+        if isinstance(self.archive, FolderArchive):
+            return self.archive.path_of(instance)
+        with self._lock:
+            busy = self._busy.setdefault(instance.sop_instance_uid, threading.Lock())
+        with busy:
+            path = self._place(instance)
+            if not path.exists():
+                self._write(path, self._fetched(instance))
+            return path
+
+    def drop(self, instance: Instance) -> None:
+        """Remove the file of an instance, never one of a folder that is the archive."""
+        if not isinstance(self.archive, FolderArchive):
+            self._place(instance).unlink(missing_ok=True)
+
+    def trim(self, limit_bytes: int) -> None:
+        """Remove the files that were asked for first until the rest is within a size."""
+        files = sorted(
+            (path for path in self.folder.glob("*.dcm")), key=lambda path: path.stat().st_mtime
+        )
+        total = sum(path.stat().st_size for path in files)
+        for path in files:
+            if total <= limit_bytes:
+                return
+            total -= path.stat().st_size
+            path.unlink(missing_ok=True)
+
+    def _place(self, instance: Instance) -> Path:
+        digest = hashlib.sha256(instance.sop_instance_uid.encode("ascii")).hexdigest()
+        return self.folder / f"{digest[:32]}.dcm"
+
+    def _fetched(self, instance: Instance) -> bytes:
+        content = self.archive.fetch(instance)
+        try:
+            found = str(parse(content, pixels=False).get("SOPInstanceUID", ""))
+        except DicomError as error:
+            raise ArchiveError(
+                f"The archive gave no readable object for {instance.sop_instance_uid} ({error})"
+            ) from None
+        if found != instance.sop_instance_uid:
+            raise ArchiveError(
+                f"The archive gave another object than {instance.sop_instance_uid}, which was "
+                "asked for; have it checked."
+            )
+        return content
+
+    def _write(self, path: Path, content: bytes) -> None:
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            with tempfile.NamedTemporaryFile(dir=self.folder, delete=False) as file:
+                file.write(content)
+            Path(file.name).rename(path)
+        except OSError as error:
+            raise ArchiveError(
+                f"A fetched object cannot be kept in the cache ({error.strerror}); give the "
+                "cache a folder with room."
+            ) from None

@@ -1,0 +1,294 @@
+"""The edits that an archive holds: found by the record in their objects, and taken back.
+
+An edit is three objects whose UIDs follow from its record, so one object's record is enough
+to know the other two. Reports are read first, being small; then those masks, and last those
+images, that no record seen so far accounts for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import chain
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
+
+from radedit_dicom import vocabulary as words
+from radedit_dicom.archive import Archive, Instance, Query, Removing, instance_of
+from radedit_dicom.errors import ArchiveError, DicomError, ProvenanceError
+from radedit_dicom.folder import FolderArchive
+from radedit_dicom.marks import first_series_numbers
+from radedit_dicom.parsing import parse
+from radedit_dicom.provenance import Provenance, edit_uid, read_private
+
+#: The objects of an edit: edited image, masks, report; their series are numbered in this order.
+KINDS = ("sc", "seg", "sr")
+_CLASSES: Mapping[str, str] = {
+    SecondaryCaptureImageStorage: "sc",
+    SegmentationStorage: "seg",
+    Comprehensive3DSRStorage: "sr",
+}
+_MODALITIES = {"SR": "sr", "SEG": "seg"} | {name: "sc" for name in words.FILM_MODALITIES}
+#: Read in this order; and removed image first, so that the masks of what is cut short remain.
+_READ, _REMOVED = ("sr", "seg", "sc"), ("sc", "sr", "seg")
+
+
+@dataclass(frozen=True)
+class HeldEdit:
+    """An edit of which an archive holds at least one object.
+
+    Attributes
+    ----------
+    record : Provenance
+    instances : mapping of str to Instance
+        Key as in `KINDS`; only the objects that are there.
+    first_series_number : int or None
+        Series number of the edited image, as written or as it follows from another object.
+    """
+
+    record: Provenance
+    instances: Mapping[str, Instance]
+    first_series_number: int | None = None
+
+    @property
+    def is_complete(self) -> bool:
+        """True: image, masks and report are all there."""
+        return len(self.instances) == len(KINDS)
+
+
+@dataclass(frozen=True)
+class _Read:
+    record: Provenance
+    first_series_number: int | None
+
+
+class Ledger:
+    """What is known of the edits in an archive; every object is read once.
+
+    Parameters
+    ----------
+    archive : Archive
+    """
+
+    def __init__(self, archive: Archive) -> None:
+        self.archive = archive
+        self._seen: dict[str, _Read | None] = {}
+        self._lock = threading.Lock()
+
+    def edits(self, scope: Query) -> list[HeldEdit]:
+        """List the edits whose objects match, as the archive is now.
+
+        Parameters
+        ----------
+        scope : Query
+            Such as one study or one QA patient; an empty one looks at the whole archive.
+
+        Returns
+        -------
+        list of HeldEdit
+            By time of creation; incomplete ones too.
+
+        Raises
+        ------
+        ArchiveError
+            The archive cannot be searched or read.
+        """
+        with self._lock:
+            listing = listed(self.archive, scope)
+            by_uid = {instance.sop_instance_uid: instance for instance in listing}
+            found: dict[tuple[str, str, str], HeldEdit] = {}
+            accounted: set[str] = set()
+            for kind in _READ:
+                for instance, path in listing.items():
+                    uid = instance.sop_instance_uid
+                    if uid in accounted or _kind(instance) != kind:
+                        continue
+                    read = self._look(instance, path)
+                    if read is not None:
+                        held = _held(read, by_uid)
+                        accounted |= {i.sop_instance_uid for i in held.instances.values()}
+                        found[_key(read.record)] = held
+            return sorted(found.values(), key=lambda held: held.record.created_at)
+
+    def _look(self, instance: Instance, path: Path | None) -> _Read | None:
+        uid = instance.sop_instance_uid
+        if uid not in self._seen:
+            content = path if path is not None else self.archive.fetch(instance)
+            self._seen[uid] = _read(content, uid)
+        return self._seen[uid]
+
+
+def listed(archive: Archive, scope: Query) -> dict[Instance, Path | None]:
+    """List instances and, where the archive is a folder, their files.
+
+    Of a folder, objects outside the scope may be among them: all are known without a query.
+
+    Raises
+    ------
+    ArchiveError
+        The archive cannot be searched.
+    """
+    if not isinstance(archive, FolderArchive):
+        # The whole of a PACS is mostly other modalities; a study or a patient is small.
+        whole = scope == Query()
+        scopes = [Query(modality=name) for name in _MODALITIES] if whole else [scope]
+        return dict.fromkeys(chain.from_iterable(archive.find(each) for each in scopes))
+    uids = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
+    return {
+        instance: path
+        for path, instance in archive.held().items()
+        if all(getattr(scope, name) in (None, getattr(instance, name)) for name in uids)
+    }
+
+
+def free_series_number(archive: Archive, record: Provenance, study_instance_uid: str) -> int:
+    """Choose series numbers that no other series of a study has.
+
+    Parameters
+    ----------
+    archive : Archive
+    record : Provenance
+        Of the edit; its own series do not count.
+    study_instance_uid : str
+
+    Returns
+    -------
+    int
+        For the edited image; the next two are free for its masks and its report.
+
+    Raises
+    ------
+    ArchiveError
+        The archive cannot be searched or read.
+    """
+    own = {str(edit_uid(record, f"{kind}-series")) for kind in KINDS}
+    series: dict[str, Instance] = {}
+    for instance in listed(archive, Query(study_instance_uid=study_instance_uid)):
+        series.setdefault(instance.series_instance_uid, instance)
+    taken = {_number_of(archive, held) for uid, held in series.items() if uid not in own}
+    return next(
+        number
+        for number in first_series_numbers(record)
+        if not taken & {number + offset for offset in range(len(KINDS))}
+    )
+
+
+def retract(archive: Archive, edit_id: str, scope: Query | None = None) -> list[HeldEdit]:
+    """Remove the objects of an edit, and nothing else.
+
+    Each object is fetched first, and all of them must say that they are synthetic and carry
+    the record of this edit; else nothing is removed.
+
+    Parameters
+    ----------
+    archive : Archive
+    edit_id : str
+        As in `Provenance`.
+    scope : Query, optional
+        Where to look for it, such as one study; else the whole archive.
+
+    Returns
+    -------
+    list of HeldEdit
+        What was removed; one per result, should the edit have been made on several platforms.
+
+    Raises
+    ------
+    ProvenanceError
+        The archive holds no such edit, or an object under its UIDs is not what RadEdit wrote.
+    ArchiveError
+        The archive offers no removal, or still holds an object afterwards.
+    """
+    known = Ledger(archive).edits(scope or Query())
+    held = [edit for edit in known if edit.record.edit_id == edit_id]
+    if not held:
+        raise ProvenanceError(
+            "The archive holds no edit of that id; `radedit find` lists those it holds."
+        )
+    if not isinstance(archive, Removing):
+        raise ArchiveError(
+            "This kind of archive offers no way to remove objects; have its administrator remove "
+            f"{', '.join(i.sop_instance_uid for edit in held for i in _in_order(edit))}."
+        )
+    instances = [instance for edit in held for instance in _in_order(edit)]
+    for edit in held:
+        for kind, instance in edit.instances.items():
+            _check_ours(archive.fetch(instance), kind, edit.record)
+    archive.remove(instances)
+    left = [i for i in instances if archive.find(Query(sop_instance_uid=i.sop_instance_uid))]
+    if left:
+        raise ArchiveError(
+            f"The archive still holds {len(left)} of the edit's {len(instances)} objects after "
+            "it was told to remove them; ask its administrator."
+        )
+    return held
+
+
+def _in_order(edit: HeldEdit) -> Iterator[Instance]:
+    return (edit.instances[kind] for kind in _REMOVED if kind in edit.instances)
+
+
+def _check_ours(content: bytes, kind: str, record: Provenance) -> None:
+    dataset = parse(content, pixels=False)
+    try:
+        found: Provenance | None = read_private(dataset)
+    except ProvenanceError:
+        found = None
+    ours = (
+        found is not None
+        and _key(found) == _key(record)
+        and str(dataset.get("SOPInstanceUID")) == edit_uid(record, kind)
+        and dataset.get("SyntheticData") == "YES"
+    )
+    if not ours:
+        raise ProvenanceError(
+            f"The object {edit_uid(record, kind)} does not carry the record of this edit, so it "
+            "may not be what RadEdit wrote; nothing was removed."
+        )
+
+
+def _key(record: Provenance) -> tuple[str, str, str]:
+    """What the UIDs of an edit follow from."""
+    return record.edit_id, record.source_sop_instance_uid, record.result_pixel_sha256
+
+
+def _kind(instance: Instance) -> str | None:
+    if instance.sop_class_uid:
+        return _CLASSES.get(instance.sop_class_uid)
+    return _MODALITIES.get(instance.modality)
+
+
+def _held(read: _Read, by_uid: Mapping[str, Instance]) -> HeldEdit:
+    uids = {kind: str(edit_uid(read.record, kind)) for kind in KINDS}
+    there = {kind: by_uid[uid] for kind, uid in uids.items() if uid in by_uid}
+    return HeldEdit(read.record, there, read.first_series_number)
+
+
+def _read(content: Path | bytes, uid: str) -> _Read | None:
+    """Read the record of an object; None for one that is not ours, or a copy of ours."""
+    try:
+        header = parse(content, pixels=False)
+        record = read_private(header)
+    except DicomError:
+        return None
+    for offset, kind in enumerate(KINDS):
+        if edit_uid(record, kind) == uid:
+            return _Read(record, _first_number(header, offset))
+    return None
+
+
+def _first_number(header: Dataset, offset: int) -> int | None:
+    number = instance_of(header).series_number
+    return None if number is None else number - offset
+
+
+def _number_of(archive: Archive, instance: Instance) -> int | None:
+    if instance.series_number is not None:
+        return instance.series_number
+    try:
+        return instance_of(parse(archive.fetch(instance), pixels=False)).series_number
+    except DicomError:
+        return None
