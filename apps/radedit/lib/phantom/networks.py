@@ -1,0 +1,187 @@
+"""The small networks of the phantom's victims and judge, and their files.
+
+A folder holds `model.safetensors` (fp16) and `config.json`, which says what the network is and
+pins the weights by sha256.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import nn
+from torch.nn import functional
+
+from radedit.lib.errors import CheckpointError, FilmError
+from radedit.lib.geometry import SquareGrid, stretched
+
+Config = dict[str, Any]
+
+
+class Classifier(nn.Module):
+    """A convolutional classifier that knows where on the film it looks.
+
+    Two channels of coordinates go in beside the film, and what was found is read out on a
+    coarse grid, since left and right decide here.
+
+    Parameters
+    ----------
+    channels : of each scale; the first is at half of the film's resolution
+    outputs : logits
+    """
+
+    grid = 4
+
+    def __init__(self, channels: list[int], outputs: int) -> None:
+        super().__init__()
+        layers: list[nn.Module] = [_layer(3, channels[0], 5, 2), Block(channels[0])]
+        for before, after in pairwise(channels):
+            layers += [_layer(before, after, 3, 2), Block(after)]
+        self.features = nn.Sequential(*layers)
+        self.drop = nn.Dropout(0.2)
+        self.read = nn.Linear(2 * channels[-1] * self.grid**2, outputs)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Films [N, 1, S, S], 0 to 1, to logits [N, outputs]."""
+        n, _, rows, cols = x.shape
+        y_at = torch.linspace(-1, 1, rows)[None, None, :, None].expand(n, 1, rows, cols)
+        x_at = torch.linspace(-1, 1, cols)[None, None, None, :].expand(n, 1, rows, cols)
+        found = self.features(torch.cat([x * 2 - 1, y_at, x_at], 1))
+        strongest = functional.adaptive_max_pool2d(found, self.grid)
+        usual = functional.adaptive_avg_pool2d(found, self.grid)
+        return torch.as_tensor(self.read(self.drop(torch.cat([strongest, usual], 1).flatten(1))))
+
+
+class Block(nn.Module):
+    """Two 3 x 3 convolutions added to their input."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.first = _layer(channels, channels, 3, 1)
+        self.second = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False), nn.BatchNorm2d(channels)
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """[N, C, H, W] to the same."""
+        return functional.relu(x + self.second(self.first(x)))
+
+
+def _layer(before: int, after: int, kernel: int, stride: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(after),
+        nn.ReLU(),
+    )
+
+
+def build(config: Config) -> nn.Module:
+    """Build the network of a config: "classifier", or "segmenter", a MONAI U-Net.
+
+    Raises
+    ------
+    CheckpointError
+        The config names another network.
+    """
+    if config["network"] == "classifier":
+        return Classifier(config["channels"], len(config["labels"]))
+    if config["network"] == "segmenter":
+        from monai.networks.nets.unet import UNet  # slow to import
+
+        return UNet(
+            spatial_dims=2,
+            in_channels=1,
+            out_channels=1,
+            channels=config["channels"],
+            strides=[2] * (len(config["channels"]) - 1),
+            num_res_units=1,
+            norm="batch",
+        )
+    raise CheckpointError(
+        "an embedded network's config.json names a kind that this version does not know; "
+        "reinstall the package."
+    )
+
+
+def save(network: nn.Module, config: Config, folder: Path) -> None:
+    """Write weights (fp16) and config, the weights' sha256 and size in it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "model.safetensors"
+    tensors = network.state_dict().items()
+    save_file(
+        {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in tensors}, path
+    )
+    full = {**_rounded(config), "bytes": path.stat().st_size, "sha256": _sha256(path)}
+    (folder / "config.json").write_text(json.dumps(full, indent=2) + "\n")
+
+
+def load(folder: Path) -> tuple[nn.Module, Config]:
+    """Read a network in evaluation mode, and its config.
+
+    Raises
+    ------
+    CheckpointError
+        Files are missing, unreadable, or other weights than the config's.
+    """
+    path, what = folder / "model.safetensors", f"the embedded network {folder.name}"
+    if not path.exists() or not (folder / "config.json").exists():
+        raise CheckpointError(f"{what} is missing from the installation; reinstall the package.")
+    try:
+        config = json.loads((folder / "config.json").read_text())
+        expected = config["sha256"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(f"{what} has an unreadable config.json; reinstall.") from error
+    if _sha256(path) != expected:
+        raise CheckpointError(f"the weights of {what} are not those of its config; reinstall.")
+    network = build(config)
+    network.load_state_dict(
+        {k: (v.float() if v.is_floating_point() else v) for k, v in load_file(path).items()}
+    )
+    return network.eval(), config
+
+
+def to_input(
+    display: NDArray[np.float32], valid: NDArray[np.bool_] | None, size: int
+) -> tuple[NDArray[np.float32], SquareGrid]:
+    """Stretch and square a film as every model of the app sees it.
+
+    Parameters
+    ----------
+    display : float32 [rows, cols], 0 to 1, 1 = white (dense)
+    valid : bool [rows, cols], True = a measured pixel (not padding); all if None
+    size : pixels a side of the network's input
+
+    Returns
+    -------
+    float32 [size, size], 0 to 1, and the grid to come back by
+
+    Raises
+    ------
+    FilmError
+        The film is not one grey picture of finite values.
+    """
+    if display.ndim != 2 or not np.isfinite(display).all():
+        raise FilmError(
+            "expected one grey film of finite values, [rows, cols], 0 to 1; "
+            "give the display of a single frontal film."
+        )
+    grid = SquareGrid(display.shape[0], display.shape[1], size)
+    return grid.down(stretched(display, valid)[0]), grid
+
+
+def _rounded(value: Any) -> Any:
+    """Figures to six decimals, however deep they lie."""
+    if isinstance(value, dict):
+        return {key: _rounded(v) for key, v in value.items()}
+    return round(value, 6) if isinstance(value, float) else value
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
