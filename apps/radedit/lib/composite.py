@@ -4,13 +4,19 @@ The model's picture never replaces the film. Only the difference between two dec
 edited and unedited, is brought to the film's own grid, weighted with A, and added. A is 1
 inside the support, falls to 0 towards its rim and towards the keep mask, and is exactly 0 on
 the keep mask and outside the support.
+
+What is kept can also be an object's attenuation instead of its values (`keep` =
+"attenuation"). X-rays pass the object and the tissue behind it, so optical depths add: when
+the tissue changes, the object's pixels change by as much as their neighbours, and its contrast
+stays. Then the change on the keep mask is that of its surroundings, carried inwards, never
+what the model drew there. See docs/adr/0006.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import distance_transform_edt
+from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
 
 from radedit.lib.geometry import SquareGrid
 from radedit.lib.parameters import Defaults as Parameters
@@ -19,6 +25,7 @@ Mask = NDArray[np.bool_]
 Weight = NDArray[np.float32]
 
 MODEL_SIDE = 512  # bands are given in pixels of a model image of this side
+HALO_PX = 6  # how far, of 512, a decoder's blur spreads an object beside its own pixels
 
 
 def support_weight(edit: Mask, keep: Mask, parameters: Parameters) -> Weight:
@@ -34,8 +41,11 @@ def support_weight(edit: Mask, keep: Mask, parameters: Parameters) -> Weight:
 
     Returns
     -------
-    float32 [rows, cols], 0 to 1; exactly 0 on `keep` and outside the support
+    float32 [rows, cols], 0 to 1; exactly 0 outside the support, and on `keep` where values
+    are kept
     """
+    if parameters.keep == "attenuation":
+        keep = np.zeros_like(keep)
     px = max(edit.shape) / MODEL_SIDE
     band = parameters.band_px * px
     weight = np.zeros(edit.shape, np.float32)
@@ -53,21 +63,41 @@ def support_weight(edit: Mask, keep: Mask, parameters: Parameters) -> Weight:
     return weight
 
 
-def native_change(
-    edited: NDArray[np.float32], unedited: NDArray[np.float32], grid: SquareGrid, weight: Weight
-) -> NDArray[np.float32]:
+def native_change(change: NDArray[np.float32], grid: SquareGrid, weight: Weight) -> Weight:
     """The weighted difference of two model images on the film's grid.
 
     Parameters
     ----------
-    edited, unedited : float32 [S, S], both decoded by the same model
+    change : float32 [S, S], edited less unedited, both decoded by the same model
     weight : float32 [rows, cols], the A of `support_weight`
 
     Returns
     -------
     float32 [rows, cols], in the model images' units; exactly 0 where the weight is
     """
-    return np.where(weight > 0, weight * grid.up(edited - unedited), np.float32(0))
+    return np.where(weight > 0, weight * grid.up(change), np.float32(0))
+
+
+def carried_over(change: NDArray[np.float32], keep: Mask) -> NDArray[np.float32]:
+    """The change of what lies behind a kept object, taken from around it.
+
+    Parameters
+    ----------
+    change : float32 [S, S], a difference of model images
+    keep : bool [S, S], the kept objects
+
+    Returns
+    -------
+    float32 [S, S]: `change` itself apart from the objects and their halo; on them the nearest
+    change outside, smoothed over the halo's width
+    """
+    halo = max(1, round(HALO_PX * change.shape[0] / MODEL_SIDE))
+    hidden = binary_dilation(keep, iterations=halo)
+    if not hidden.any() or hidden.all():
+        return np.zeros_like(change) if hidden.all() else change
+    nearest = distance_transform_edt(hidden, return_distances=False, return_indices=True)
+    filled = change[nearest[0], nearest[1]]
+    return np.where(hidden, gaussian_filter(filled, halo), change).astype(np.float32)
 
 
 def _window(mask: Mask, margin: int) -> tuple[slice, slice]:

@@ -81,7 +81,7 @@ class ParameterRange:
 
 PARAMETERS: Final[Mapping[str, ParameterRange]] = MappingProxyType(
     {
-        "method": ParameterRange(str, "radedit", "editing algorithm", choices=("radedit",)),
+        "method": ParameterRange(str, "radedit", "editing algorithm", choices=("radedit", "diffedit")),
         "steps": ParameterRange(int, 100, "denoising steps of the whole schedule", 1, 1000),
         "skip": ParameterRange(
             float, 0.3, "fraction of the noisiest steps left out", 0.0, 1.0, below_maximum=True
@@ -95,6 +95,13 @@ PARAMETERS: Final[Mapping[str, ParameterRange]] = MappingProxyType(
             "band",
             "what may change: the edit mask and a band around it, or all but the keep mask",
             choices=("band", "free"),
+        ),
+        "keep": ParameterRange(
+            str,
+            "values",
+            "what stays on the keep mask: its stored values, or its attenuation, which adds to "
+            "what is behind it",
+            choices=("values", "attenuation"),
         ),
         "band_px": ParameterRange(int, 32, "width of the support's band in model pixels", 0, 512),
         "feather_px": ParameterRange(
@@ -114,6 +121,7 @@ class Defaults:
     guidance: float = 7.5
     seed: int = 0
     support: str = "band"
+    keep: str = "values"
     band_px: int = 32
     feather_px: int = 8
 

@@ -105,6 +105,7 @@ def replay(edited: Path, source: Path, editor: Editor, progress: Progress | None
             "guidance": record.guidance,
             "seed": record.seed,
             "support": record.support,
+            "keep": record.extra.get("keep", "values"),
             **_widths(record),
         },
     )

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from radedit.lib.edit.diffedit import as_diffedit
 from radedit.lib.edit.inversion import draw_noise_batch, q_sample
 from radedit.lib.edit.radedit import (
     Conditioning,
@@ -491,3 +492,43 @@ def test_a_diverged_edit_is_an_error_and_not_an_image(gaussian: Any) -> None:
 
     with pytest.raises(RadEditError, match="not finite"):
         simple_case(make_schedule(AB, 7)).run(broken)
+
+
+# ---------------------------------------------------------------- DiffEdit
+
+
+def diffedit_as_printed(f: Any, case: Case) -> Tensor:
+    """Algorithm 2 for a hard mask, in float64: x_t itself, pasted back after every step."""
+    c, w = case.conditioning, case.plan.guidance
+    inside = case.masks.edit * (1 - case.masks.keep)
+    steps = list(case.plan.schedule)
+    x_hats = [
+        q_sample(case.x0, eps, step) for eps, step in zip(case.plan.noise, steps, strict=True)
+    ]
+    x = x_hats[0]
+    for step, x_hat, x_hat_prev in zip(steps, x_hats, [*x_hats[1:], case.x0], strict=True):
+        e_inv = f(x_hat, step.t, c.inversion)
+        noise = x_hat_prev - (step.a * x_hat + step.b * e_inv)  # sigma_t z_t
+        e_c, e_u = f(x, step.t, c.cond), f(x, step.t, c.uncond)
+        x = step.a * x + step.b * (e_u + w * (e_c - e_u)) + noise
+        x = inside * x + (1 - inside) * x_hat_prev
+    return x
+
+
+@given(case=cases())
+@quick
+def test_diffedit_is_algorithm_2(gaussian: Any, case: Case) -> None:
+    hard = EditMasks(case.masks.edit.round(), case.masks.keep.round())
+    case = in_float64(replace(case, masks=hard))
+    f = gaussian()
+    found = case.x0 + case.run(f, masks=as_diffedit(case.masks))
+    torch.testing.assert_close(found, diffedit_as_printed(f, case), rtol=1e-8, atol=1e-8)
+
+
+@given(case=cases())
+@quick
+def test_diffedit_changes_nothing_outside_its_mask(gaussian: Any, case: Case) -> None:
+    hard = EditMasks(case.masks.edit.round(), case.masks.keep.round())
+    delta = replace(case, masks=hard).run(gaussian(), masks=as_diffedit(hard))
+    outside = ((hard.edit == 0) | (hard.keep == 1)).expand_as(delta)
+    assert not delta[outside].any()

@@ -14,6 +14,7 @@ from radedit.lib.phantom.rays import Map, Rays, View
 from radedit.lib.phantom.tubes import chords
 
 VISIBLE_LUNG_MM = 4.0
+MIDLINE_MM = 22.0  # half the width that the spine and vessels hide
 FINE_HALF_MM = 256.0  # half the field that fine structure is drawn on
 
 
@@ -86,6 +87,18 @@ def heart_mask(body: Body, view: View) -> Mask:
     """Give the heart's silhouette alone, bool [R, C]."""
     found = organs(body, ray.cast(view))
     return _union([ray.silhouette(part, 6.0) for part in found.heart])
+
+
+def lung_zones(body: Body, view: View) -> dict[str, Mask]:
+    """Each lung as reviewers outline it: the heart's shadow inside, nothing below the dome."""
+    rays = ray.cast(view)
+    found = organs(body, rays)
+    x = rays.at(0.0)[0] - np.float32(body.midline)
+    under = _union([ray.silhouette(dome, 4.0) for dome in found.domes.values()])
+    return {
+        side: ray.silhouette(found.lungs[side]) & ~under & (sign * x > MIDLINE_MM)
+        for side, sign in (("left", 1), ("right", -1))
+    }
 
 
 def _vessels(body: Body, rays: Rays, lung: Map, congestion: float) -> Map:

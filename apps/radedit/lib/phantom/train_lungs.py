@@ -1,45 +1,71 @@
-"""Train the embedded lung segmenter on phantoms and on real films with masks."""
+"""Train the embedded lung and heart segmenter on phantoms and on real films with masks."""
 
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from rich.progress import track
 from safetensors.torch import save_file
 from torch.nn import functional
 
+from radedit.lib.geometry import SquareGrid
 from radedit.lib.lungs import CONFIG, build_network
 from radedit.lib.phantom import chest, films
 from radedit.lib.phantom.checkpoint import Trainer
+from radedit.lib.phantom.corpus import Corpus
+from radedit.lib.phantom.world import Patient, view_of
 
 BATCH = 8
 HELD_OUT = 6  # patients with masks that no training step sees
+UNSEEN_PHANTOMS = 60
+REAL_SHARE = 0.5
 
 
-def train(folder: Path | None, work: Path, out: Path, steps: int) -> dict[str, float]:
-    """Train, write `out` (config.json, model.safetensors), return what was measured."""
+@dataclass(frozen=True)
+class Outlined:
+    """A film and its outlines.
+
+    Attributes
+    ----------
+    image : float32 [S, S]
+    outlines : bool [3, S, S], left lung, right lung, heart
+    has_heart : whether the heart was outlined
+    """
+
+    image: films.Film
+    outlines: films.Mask
+    has_heart: bool
+
+
+def train(
+    folder: Path | None, phantoms: Corpus, work: Path, out: Path, steps: int
+) -> dict[str, float]:
+    """Train, write `out` (config.json, model.safetensors), return what was measured.
+
+    The last 60 patients of `phantoms`, and 6 of the real ones, are not trained on.
+    """
+    torch.manual_seed(2)
     size = int(CONFIG["image_size"])
-    real = [f for f in films.read_films(folder, size) if f.lungs is not None] if folder else []
-    patients = sorted({f.patient_id for f in real})
+    real = films.read_films(folder, size) if folder else []
+    patients = sorted({f.patient_id for f in real if f.lungs is not None})
     held = set(patients[:: max(1, len(patients) // HELD_OUT)][:HELD_OUT])
-    train_on = [f for f in real if f.patient_id not in held]
-    phantoms = [_phantom(seed, size) for seed in range(300)]
+    outlined = {known: _real(real, held, known) for known in (True, False)}
+    drawn = [_phantom(phantoms, i) for i in track(range(len(phantoms.patients)), "outlining")]
     trainer = Trainer(build_network(), work / "lungs.pt", steps, lr=2e-3)
 
     def loss_at(step: int) -> torch.Tensor:
         rng = np.random.default_rng([step, 11])
-        batch = [_sample(rng, train_on, phantoms) for _ in range(BATCH)]
-        image = torch.from_numpy(np.stack([b[0] for b in batch]))[:, None]
-        target = torch.from_numpy(np.stack([b[1] for b in batch]))
-        logits = trainer.model(image * 2 - 1)
-        p = logits.sigmoid()
-        overlap = (p * target).sum((2, 3)) * 2 + 1
-        dice = 1 - overlap / (p.sum((2, 3)) + target.sum((2, 3)) + 1)
-        entropy = functional.binary_cross_entropy_with_logits(logits, target)
-        return torch.as_tensor(entropy + dice.mean())
+        batch = [_sample(rng, outlined[False], drawn[:-UNSEEN_PHANTOMS]) for _ in range(BATCH)]
+        image = torch.from_numpy(np.stack([b.image for b in batch]))[:, None]
+        target = torch.from_numpy(np.stack([b.outlines for b in batch])).float()
+        known = torch.ones(len(batch), 3)
+        known[:, 2] = torch.tensor([float(b.has_heart) for b in batch])
+        return outline_loss(trainer.model(image * 2 - 1), target, known)
 
     trainer.run(loss_at, "lungs")
     network = trainer.averaged()
@@ -47,53 +73,70 @@ def train(folder: Path | None, work: Path, out: Path, steps: int) -> dict[str, f
     weights = {k: v.half().contiguous() for k, v in network.state_dict().items()}
     save_file(weights, out / "model.safetensors")
     (out / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
-    tests = [(f.image, f.lungs) for f in real if f.patient_id in held and f.lungs is not None]
-    unseen = [_phantom(seed, size) for seed in range(10_000, 10_040)]
     return {
-        "dice_real_unseen_patients": _dice(network, tests),
-        "films_real_unseen": len(tests),
-        "dice_phantom_unseen": _dice(network, unseen),
+        "dice_real_unseen_patients": _dice(network, outlined[True], 2),
+        "films_real_unseen": len(outlined[True]),
+        "dice_phantom_unseen": _dice(network, drawn[-UNSEEN_PHANTOMS:], 2),
+        "dice_heart_phantom_unseen": _dice(network, drawn[-UNSEEN_PHANTOMS:], 3),
     }
 
 
-def _phantom(seed: int, size: int) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    r = chest.render(chest.draw_patient(seed), size)
-    x = (np.arange(size) + 0.5)[None, :] / size * chest.FIELD_MM - chest.FIELD_MM / 2
-    left = r.masks["lung_left"] | (r.masks["heart"] & (x > 24))
-    right = r.masks["lung_right"] | (r.masks["heart"] & (x < -24))
-    return r.image, np.stack([left, right])
+def outline_loss(logits: torch.Tensor, target: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
+    """Cross entropy plus soft Dice; `known` [N, 3] is 0 where an outline does not exist."""
+    p = logits.sigmoid()
+    overlap = (p * target).sum((2, 3)) * 2 + 1
+    dice = 1 - overlap / (p.sum((2, 3)) + target.sum((2, 3)) + 1)
+    entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+    each = entropy.mean((2, 3)) + dice
+    return torch.as_tensor((each * known).sum() / known.sum())
 
 
-def _sample(
-    rng: np.random.Generator,
-    real: list[films.RealFilm],
-    phantoms: list[tuple[NDArray[np.float32], NDArray[np.bool_]]],
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    if real and rng.random() < 0.7:
-        film = real[int(rng.integers(len(real)))]
-        image, lungs = film.image, film.lungs
-        assert lungs is not None
-    else:
-        image, lungs = phantoms[int(rng.integers(len(phantoms)))]
-    while rng.random() < 0.4:
-        added = films.add_mass(image, lungs, rng)
+def _real(real: list[films.RealFilm], held: set[str], wanted: bool) -> list[Outlined]:
+    return [
+        Outlined(f.image, np.concatenate([f.lungs, np.zeros_like(f.lungs[:1])]), has_heart=False)
+        for f in real
+        if f.lungs is not None and (f.patient_id in held) == wanted
+    ]
+
+
+def _phantom(phantoms: Corpus, number: int) -> Outlined:
+    size = phantoms.shown.shape[-1]
+    left, right = zones(phantoms.patients[number], size)
+    outlines = np.stack([left, right, phantoms.mask_of("heart", number)])
+    image = phantoms.shown[number].astype(np.float32) / np.float32(255)
+    return Outlined(image, outlines, has_heart=True)
+
+
+def zones(patient: Patient, size: int) -> tuple[films.Mask, films.Mask]:
+    """Left and right lung zone of a patient on the square model grid, bool [S, S] each."""
+    view = view_of(patient, size)
+    found = chest.lung_zones(patient.body, view)
+    grid = SquareGrid(view.rows, view.cols, size)
+    return grid.mask_down(found["left"]), grid.mask_down(found["right"])
+
+
+def _sample(rng: np.random.Generator, real: list[Outlined], drawn: list[Outlined]) -> Outlined:
+    pool = real if real and rng.random() < REAL_SHARE else drawn
+    film = pool[int(rng.integers(len(pool)))]
+    image = film.image
+    while rng.random() < 0.3:
+        added = films.add_mass(image, film.outlines[:2], rng)
         if added is None:
             break
         image = added[0]
-    image, left, right = films.vary(
-        rng, image, lungs[0].astype(np.float32), lungs[1].astype(np.float32)
-    )
-    return films.expose(image, rng), (np.stack([left, right]) > 0.5).astype(np.float32)
+    image, *layers = films.vary(rng, image, *film.outlines.astype(np.float32))
+    return Outlined(films.expose(image, rng), np.stack(layers) > 0.5, film.has_heart)
 
 
-def _dice(
-    network: torch.nn.Module, cases: list[tuple[NDArray[np.float32], NDArray[np.bool_]]]
-) -> float:
+def _dice(network: torch.nn.Module, cases: list[Outlined], labels: int) -> float:
+    """Mean Dice of the lungs together (`labels` 2), or of the heart (3)."""
     if not cases:
         return float("nan")
+    chosen = slice(0, 2) if labels == 2 else slice(2, 3)
     scores = []
-    for image, truth in cases:
+    for case in cases:
         with torch.inference_mode():
-            found = network(torch.from_numpy(image)[None, None] * 2 - 1)[0].numpy() > 0
-        scores.append(2 * (found & truth).sum() / (found.sum() + truth.sum()))
+            found = network(torch.from_numpy(case.image)[None, None] * 2 - 1)[0].numpy() > 0
+        a, b = found[chosen], case.outlines[chosen]
+        scores.append(2 * (a & b).sum() / max(1, a.sum() + b.sum()))
     return float(np.mean(scores))

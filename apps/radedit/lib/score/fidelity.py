@@ -17,7 +17,7 @@ class Fidelity:
     Attributes
     ----------
     changed_pixels : stored values that differ, in all
-    changed_in_keep : those on the keep mask; anything but 0 is a defect
+    changed_in_keep : those on the keep mask; where values are kept, anything but 0 is a defect
     changed_outside_support : those where nothing may change; anything but 0 is a defect
     mean_change_in_edit : mean absolute change inside the edit mask
     max_change_in_edit : largest absolute change inside the edit mask
