@@ -56,6 +56,10 @@ class _Socket(AssociationSocket):
             self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_QUICKACK, 1)
         return super().recv(nr_bytes)
 
+    def shut(self) -> None:
+        """Close it, whatever became of the association."""
+        self._shutdown_socket()
+
     def _shutdown_socket(self) -> None:
         held = self.socket
         super()._shutdown_socket()
@@ -139,7 +143,10 @@ def associated(
     association = _request(address, contexts, handlers, roles)
     try:
         if not association.is_established:
-            raise _refusal(address, association)
+            refusal = _refusal(address, association)
+            if isinstance(held := association.dul.socket, _Socket):
+                held.shut()  # pynetdicom leaves it open when the peer spoke no DICOM
+            raise refusal
         yield association
     except BaseException as error:
         if association.is_established:

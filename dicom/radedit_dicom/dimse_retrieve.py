@@ -24,6 +24,7 @@ from radedit_dicom.dimse_receive import STORAGE_CLASSES, Receiver, listening, re
 from radedit_dicom.dimse_status import retrieve_failure
 from radedit_dicom.errors import ArchiveError
 
+_NO_DESTINATION = 0xA801
 _PENDING = (0xFF00, 0xFF01)
 _CLASSES_AT_ONCE = 10  # times the syntaxes that can be read: within the 128 contexts allowed
 _LATE_S = 2.0  # a C-MOVE's object may come in behind the answer
@@ -60,16 +61,34 @@ def retrieve_all(
     while left:
         named = list(dict.fromkeys(i.sop_class_uid for i in left if i.sop_class_uid))
         classes = named[:_CLASSES_AT_ONCE] or [str(c) for c in STORAGE_CLASSES]
-        with _retrieving(address, classes) as retrieve:
-            while left and left[0].sop_class_uid in {"", *classes}:
-                take(left[0], retrieve(left[0], may_be_late))
-                left.pop(0)
+        try:
+            with _retrieving(address, classes) as retrieve:
+                while left and left[0].sop_class_uid in {"", *classes}:
+                    take(left[0], retrieve(left[0]))
+                    left.pop(0)
+        except _NotGivenError as error:  # to be looked up when its association is over
+            if error.status != 0 and (error.status == _NO_DESTINATION or _listed(address, left[0])):
+                raise
+            kind = DroppedError if may_be_late else ArchiveError
+            raise kind(
+                f"The archive {address} holds no instance {left[0].sop_instance_uid}; look for "
+                "the UIDs it holds."
+            ) from None
+
+
+class _NotGivenError(ArchiveError):
+    """The archive ended a request without the object; status 0 is success all the same."""
+
+    def __init__(self, address: DimseAddress, uid: str, status: int) -> None:
+        self.status = status
+        words = retrieve_failure(status)
+        super().__init__(f"The archive {address} did not give {uid}: it {words}.")
 
 
 @contextmanager
 def _retrieving(
     address: DimseAddress, classes: Sequence[str]
-) -> Iterator[Callable[[Instance, bool], bytes]]:
+) -> Iterator[Callable[[Instance], bytes]]:
     """Hold what it takes: an association, and for C-MOVE an open port."""
     receiver = Receiver(address.limit_bytes)
     with ExitStack() as stack:
@@ -85,7 +104,7 @@ def _retrieving(
                     [build_role(storage_class, scp_role=True) for storage_class in classes],
                 )
             )
-        yield lambda instance, late: _retrieve(address, association, receiver, instance, late)
+        yield lambda instance: _retrieve(address, association, receiver, instance)
 
 
 def _retrieve(
@@ -93,7 +112,6 @@ def _retrieve(
     association: Association,
     receiver: Receiver,
     instance: Instance,
-    may_be_late: bool,
 ) -> bytes:
     uid = instance.sop_instance_uid
     receiver.expect(uid)
@@ -113,12 +131,7 @@ def _retrieve(
             f"The instance {uid} is larger than {address.limit_bytes} bytes; raise limit_bytes, "
             "or choose another."
         )
-    if status != 0 and _listed(address, instance):
-        raise ArchiveError(
-            f"The archive {address} did not give {uid}: it {retrieve_failure(status)}."
-        )
-    kind = DroppedError if may_be_late else ArchiveError
-    raise kind(f"The archive {address} holds no instance {uid}; look for the UIDs it holds.")
+    raise _NotGivenError(address, uid, status)
 
 
 def _listed(address: DimseAddress, instance: Instance) -> bool:
