@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 import threading
 from pathlib import Path
@@ -48,9 +49,24 @@ class Cache:
             busy = self._busy.setdefault(instance.sop_instance_uid, threading.Lock())
         with busy:
             path = self._place(instance)
-            if not path.exists():
+            if path.exists():
+                os.utime(path)  # for `trim`
+            else:
                 self._write(path, self._fetched(instance))
             return path
+
+    def adopt(self, file: Path, instance: Instance, suffix: str) -> Path:
+        """Move a file that was made from an instance in, in place of an earlier one.
+
+        Raises
+        ------
+        ArchiveError
+            The folder cannot be written.
+        """
+        target = self._place(instance).with_suffix(suffix)
+        self._write(target, file.read_bytes())
+        file.unlink()
+        return target
 
     def drop(self, instance: Instance) -> None:
         """Remove the file of an instance, never one of a folder that is the archive."""
@@ -58,16 +74,16 @@ class Cache:
             self._place(instance).unlink(missing_ok=True)
 
     def trim(self, limit_bytes: int) -> None:
-        """Remove the files that were asked for first until the rest is within a size."""
-        files = sorted(
-            (path for path in self.folder.glob("*.dcm")), key=lambda path: path.stat().st_mtime
-        )
-        total = sum(path.stat().st_size for path in files)
-        for path in files:
-            if total <= limit_bytes:
-                return
-            total -= path.stat().st_size
-            path.unlink(missing_ok=True)
+        """Remove what was asked for longest ago until the rest, or the last file, fits."""
+        with self._lock:
+            found = [(path.stat(), path) for path in self.folder.glob("*.dcm")]
+            found.sort(key=lambda pair: pair[0].st_mtime_ns)
+            total = sum(state.st_size for state, _ in found)
+            for state, path in found[:-1]:
+                if total <= limit_bytes:
+                    return
+                total -= state.st_size
+                path.unlink(missing_ok=True)
 
     def _place(self, instance: Instance) -> Path:
         digest = hashlib.sha256(instance.sop_instance_uid.encode("ascii")).hexdigest()

@@ -8,7 +8,7 @@ images, that no record seen so far accounts for.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -165,15 +165,35 @@ def free_series_number(archive: Archive, record: Provenance, study_instance_uid:
         The archive cannot be searched or read.
     """
     own = {str(edit_uid(record, f"{kind}-series")) for kind in KINDS}
-    series: dict[str, Instance] = {}
-    for instance in listed(archive, Query(study_instance_uid=study_instance_uid)):
-        series.setdefault(instance.series_instance_uid, instance)
-    taken = {_number_of(archive, held) for uid, held in series.items() if uid not in own}
+    taken = series_numbers(archive, study_instance_uid, without=own)
     return next(
         number
         for number in first_series_numbers(record)
         if not taken & {number + offset for offset in range(len(KINDS))}
     )
+
+
+def series_numbers(
+    archive: Archive, study_instance_uid: str, without: Collection[str] = ()
+) -> set[int | None]:
+    """Give the series numbers that a study holds.
+
+    Parameters
+    ----------
+    archive : Archive
+    study_instance_uid : str
+    without : collection of str
+        Series Instance UIDs that do not count.
+
+    Raises
+    ------
+    ArchiveError
+        The archive cannot be searched or read.
+    """
+    series: dict[str, Instance] = {}
+    for instance in listed(archive, Query(study_instance_uid=study_instance_uid)):
+        series.setdefault(instance.series_instance_uid, instance)
+    return {_number_of(archive, held) for uid, held in series.items() if uid not in without}
 
 
 def retract(archive: Archive, edit_id: str, scope: Query | None = None) -> list[HeldEdit]:

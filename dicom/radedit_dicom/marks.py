@@ -73,16 +73,18 @@ def mark(dataset: Dataset, provenance: Provenance, study: StudyContext, what: st
 
 def local_time(provenance: Provenance, study: StudyContext) -> datetime:
     """Time of the edit in the time zone the study declares, else in the record's own."""
-    created = provenance.created_at
+    return in_zone(provenance.created_at, study)
+
+
+def in_zone(moment: datetime, study: StudyContext) -> datetime:
+    """Give a moment in the time zone the study declares, else in its own."""
     offset = str(study.attributes.get("TimezoneOffsetFromUTC") or "")
     if len(offset) != 5 or offset[0] not in "+-" or not offset[1:].isdigit():
-        return created
+        return moment
     minutes = int(offset[1:3]) * 60 + int(offset[3:])
     if minutes > 14 * 60:
-        return created
-    return created.astimezone(
-        timezone(timedelta(minutes=minutes if offset[0] == "+" else -minutes))
-    )
+        return moment
+    return moment.astimezone(timezone(timedelta(minutes=minutes if offset[0] == "+" else -minutes)))
 
 
 def series_number(provenance: Provenance, offset: int = 0) -> int:

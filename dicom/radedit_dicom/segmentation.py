@@ -25,6 +25,7 @@ from pydicom.uid import UID, SegmentationStorage
 
 from radedit_dicom import vocabulary as words
 from radedit_dicom.errors import ConformanceError
+from radedit_dicom.film import positive_pair
 from radedit_dicom.marks import Reference, anonymous, mark, refer, series_number
 from radedit_dicom.provenance import Provenance, edit_uid
 from radedit_dicom.study import StudyContext
@@ -96,7 +97,7 @@ def build_segmentation(
         omit_empty_frames=False,
     )
     mark(segmentation, provenance, study, "masks")
-    _place(segmentation, image)
+    lay_in_plane(segmentation, image)
     for element in segmentation.iterall():  # highdicom draws this one at random
         if element.keyword == "DimensionOrganizationUID":
             element.value = edit_uid(provenance, "seg-dimensions")
@@ -135,16 +136,24 @@ def _description(number: int, label: str, provenance: Provenance) -> SegmentDesc
     )
 
 
-def _place(segmentation: Dataset, image: Dataset) -> None:
-    """Add orientation and spacing, which a projection without frame of reference lacks."""
+def lay_in_plane(segmentation: Dataset, image: Dataset) -> None:
+    """Add orientation and spacing, which a projection without frame of reference lacks.
+
+    Parameters
+    ----------
+    segmentation : pydicom.Dataset
+        A SEG that highdicom built of one projection; changed in place.
+    image : pydicom.Dataset
+        Its source.
+    """
     shared = segmentation.SharedFunctionalGroupsSequence[0]
     shared.PlaneOrientationSequence = PlaneOrientationSequence(
         coordinate_system=CoordinateSystemNames.PATIENT, image_orientation=(1, 0, 0, 0, 1, 0)
     )
-    spacing = image.get("PixelSpacing")
+    spacing = positive_pair(image, "PixelSpacing")
     if spacing is not None:
         shared.PixelMeasuresSequence = PixelMeasuresSequence(
-            pixel_spacing=[float(value) for value in spacing], slice_thickness=None
+            pixel_spacing=list(spacing), slice_thickness=None
         )
     segmentation.PatientOrientation = image.get("PatientOrientation") or None
-    segmentation.BodyPartExamined = image.BodyPartExamined
+    segmentation.BodyPartExamined = image.get("BodyPartExamined") or "CHEST"

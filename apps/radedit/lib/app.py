@@ -16,20 +16,22 @@ from monailabel.interfaces.app import MONAILabelApp
 from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 
+from radedit.lib.archived_studies import ArchivedStudies
 from radedit.lib.errors import NotFoundError, ParameterError, RadEditError
 from radedit.lib.infers.lung_segmentation import LungSegmentation
 from radedit.lib.infers.radedit import RadEdit
 from radedit.lib.pipeline import Editor
+from radedit.lib.served import served_place
 from radedit.lib.studies import FilmFolder, check_name
 from radedit_dicom.errors import DicomError
-from radedit_dicom.folder import FolderArchive
 
 TASKS: Final = ("radedit", "lung_segmentation")
-OUTPUT_FOLDER: Final = "edited"
-# `output` is ours; the others are those of MONAI Label's own apps that mean something here
-# or that its users are wont to give.
+# `cache`, `cache_gb` and `output` are ours; the others are those of MONAI Label's own apps that
+# mean something here or that its users are wont to give.
 CONF_KEYS: Final = frozenset(
     {
+        "cache",
+        "cache_gb",
         "models",
         "output",
         "preload",
@@ -49,9 +51,9 @@ class RadEditApp(MONAILabelApp):
     Parameters
     ----------
     app_dir : folder of main.py
-    studies : folder of films
-    conf : `--conf` pairs: `models`, names of `TASKS` with commas between, or all; `output`,
-        the folder for results (studies/edited); `preload`, true = load the model at once
+    studies : folder of films, or the address of an archive
+    conf : `--conf` pairs: `models`, names of `TASKS` with commas between, or all; `preload`,
+        true = load the model at once; and what `served_place` knows
 
     Raises
     ------
@@ -70,12 +72,8 @@ class RadEditApp(MONAILabelApp):
         conf = dict(conf or {})
         try:
             self._chosen = chosen_tasks(conf)
-            if studies.startswith(("http://", "https://")):
-                raise ParameterError(
-                    "The studies are an address; this version serves a folder of DICOM files."
-                )
             self._editor = Editor()
-            self._output = Path(conf.get("output") or Path(studies) / OUTPUT_FOLDER)
+            self._place = served_place(studies, conf)
             super().__init__(
                 app_dir=app_dir,
                 studies=studies,
@@ -86,11 +84,13 @@ class RadEditApp(MONAILabelApp):
             )
             if conf.get("preload", "false").lower() == "true" and "radedit" in self._chosen:
                 self._editor.backbone()
-        except RadEditError as error:
+        except (RadEditError, DicomError) as error:
             raise SystemExit(f"radedit: {error}") from error
 
     def init_datastore(self) -> Datastore:
-        """Serve the films at the top of the studies folder."""
+        """Serve the films of the archive, or those at the top of the studies folder."""
+        if self._place.shelf is not None:
+            return ArchivedStudies(self._place.shelf)
         return FilmFolder(
             Path(self.studies),
             auto_reload=monai_settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
@@ -105,7 +105,7 @@ class RadEditApp(MONAILabelApp):
         """
         tasks: dict[str, InferTask] = {}
         if "radedit" in self._chosen:
-            tasks["radedit"] = RadEdit(self._editor, FolderArchive(self._output))
+            tasks["radedit"] = RadEdit(self._editor, self._place.output, self._place.archive)
         if "lung_segmentation" in self._chosen:
             tasks["lung_segmentation"] = LungSegmentation()
         return tasks

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
-import tempfile
 import time
-from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 from monailabel.interfaces.tasks.infer_v2 import InferTask, InferType
-from numpy.typing import NDArray
-from PIL import Image
 
 from radedit.lib.errors import ParameterError
 from radedit.lib.infers.request import film_path, refuse_unknown, text
+from radedit.lib.label_files import label_image, write_labels
 from radedit.lib.sources import embedded_lungs
-from radedit_dicom.pixels import Film, read_film
+from radedit_dicom.film import read_film
 
 LABELS: Final = {"left": 1, "right": 2}
 EXTENSIONS: Final = (".png", ".nii.gz", ".nii", ".nrrd")
@@ -68,9 +63,7 @@ class LungSegmentation(InferTask):
             )
         film = read_film(film_path(request))
         lungs = embedded_lungs(film)
-        labels = np.zeros(film.shape, np.uint8)
-        for name, value in LABELS.items():
-            labels[lungs[name]] = value
+        labels = label_image({name: lungs[name] for name in LABELS}, film)
         result = write_labels(labels, film, extension)
         seconds = round(time.perf_counter() - started, 3)
         logger.info("lung_segmentation of %s took %.3f s", film.sop_instance_uid, seconds)
@@ -80,27 +73,3 @@ class LungSegmentation(InferTask):
             "source_sop_instance_uid": film.sop_instance_uid,
             "seconds": {"total": seconds},
         }
-
-
-def write_labels(labels: NDArray[np.uint8], film: Film, extension: str) -> Path:
-    """Write a label image to a new temporary file.
-
-    Parameters
-    ----------
-    labels : uint8 [rows, cols]
-    film : its pixel spacing goes into formats that have one
-    extension : one of `EXTENSIONS`
-    """
-    handle, name = tempfile.mkstemp(prefix="lungs-", suffix=extension)
-    os.close(handle)
-    if extension == ".png":
-        Image.fromarray(labels).save(name)
-    else:
-        import itk
-
-        image = itk.image_from_array(labels)
-        if film.spacing_mm is not None:
-            rows_mm, cols_mm = film.spacing_mm
-            image.SetSpacing([cols_mm, rows_mm])
-        itk.imwrite(image, name, compression=True)
-    return Path(name)

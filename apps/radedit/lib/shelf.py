@@ -1,0 +1,240 @@
+"""The films of an archive and their labels: listed, fetched when asked for, stored as SEG."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import count
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydicom.uid import SecondaryCaptureImageStorage, SegmentationStorage
+
+from radedit.lib.errors import MaskError, NotFoundError
+from radedit.lib.label_files import label_image, write_labels
+from radedit.lib.record import TOOL
+from radedit_dicom import vocabulary as words
+from radedit_dicom.archive import Archive, Instance, Query
+from radedit_dicom.cache import Cache
+from radedit_dicom.conformance import claims_ours
+from radedit_dicom.edits import series_numbers
+from radedit_dicom.errors import DicomError
+from radedit_dicom.film import Film, read_film
+from radedit_dicom.label_segmentation import About, LabelNote, build_label, note_of
+from radedit_dicom.parsing import parse
+from radedit_dicom.segment_reader import read_segmentation
+from radedit_dicom.segmentation import LABEL_MAP_CLASS
+
+LISTED_S = 10.0  # how long a listing is believed; one request asks for it several times
+FOREIGN_TAG = "final"
+_FIRST_NUMBER = 8000  # series numbers of labels, past what consoles number
+
+
+@dataclass(frozen=True)
+class Label:
+    """A SEG that refers to a film."""
+
+    instance: Instance
+    note: LabelNote
+
+    @property
+    def tag(self) -> str:
+        """MONAI Label's kind of label; another program's SEG counts as final."""
+        return self.note.tag or FOREIGN_TAG
+
+
+class Shelf:
+    """The CR and DX films of an archive, without those that say they are synthetic.
+
+    Parameters
+    ----------
+    archive : holds the films, and gets the labels
+    scope : such as one study; an empty one lists the whole archive
+    cache : for fetched films
+    limit_bytes : of the cache; what was asked for longest ago goes first
+    """
+
+    def __init__(self, archive: Archive, scope: Query, cache: Path, limit_bytes: int) -> None:
+        self.archive = archive
+        self.limit_bytes = limit_bytes
+        self._scope = scope
+        self._cache = Cache(archive, cache)
+        self._lock = threading.RLock()
+        self._listed: dict[str, tuple[float, list[Instance]]] = {}
+        self._synthetic: dict[str, bool] = {}
+        self._notes: dict[str, LabelNote | None] = {}
+
+    def films(self) -> dict[str, Instance]:
+        """List the films by SOP Instance UID, as the archive was at most `LISTED_S` ago.
+
+        Raises
+        ------
+        ArchiveError
+            The archive cannot be searched.
+        """
+        with self._lock:
+            found = [i for name in sorted(words.FILM_MODALITIES) for i in self._find(name)]
+            return {
+                instance.sop_instance_uid: instance
+                for instance in sorted(found)
+                if instance.sop_class_uid in {"", *words.FILM_CLASSES}
+                and not self._is_synthetic(instance)
+            }
+
+    def film(self, uid: str) -> Instance:
+        """Name one film.
+
+        Raises
+        ------
+        NotFoundError
+            The archive lists no such film.
+        ArchiveError
+            As in `films`.
+        """
+        found = self.films().get(uid)
+        if found is None:
+            raise NotFoundError("There is no such image; GET /datastore/?output=all lists them.")
+        return found
+
+    def path(self, uid: str) -> Path:
+        """Give the file of a film, fetched if need be.
+
+        Raises
+        ------
+        NotFoundError
+            As in `film`.
+        ArchiveError
+            The archive does not give it.
+        """
+        path = self._cache.path_of(self.film(uid))
+        self._cache.trim(self.limit_bytes)
+        return path
+
+    def labels(self, uid: str) -> dict[str, Label]:
+        """Give the newest label of each tag that a film has; edits' masks are none.
+
+        Raises
+        ------
+        ArchiveError
+            The archive cannot be searched or read.
+        """
+        study = self.film(uid).study_instance_uid
+        with self._lock:
+            held = [i for i in self._find("SEG") if i.study_instance_uid == study]
+            notes = [(instance, self._note(instance)) for instance in held]
+        labels = [Label(i, note) for i, note in notes if note is not None and uid in note.films]
+        # One's own label of a tag comes before another program's, then the newest.
+        labels.sort(key=lambda label: (label.note.tag is not None, label.note.created))
+        return {label.tag: label for label in labels}
+
+    def label(self, uid: str, tag: str) -> Label:
+        """Give one label.
+
+        Raises
+        ------
+        NotFoundError
+            The film has none with that tag.
+        ArchiveError
+            As in `labels`.
+        """
+        found = self.labels(uid).get(tag)
+        if found is None:
+            raise NotFoundError(f"There is no label '{tag}' of this image.")
+        return found
+
+    def label_path(self, uid: str, tag: str) -> Path:
+        """Write a label as an image (.nii.gz), numbered in the order of its segments.
+
+        Raises
+        ------
+        NotFoundError, ArchiveError
+            As in `label`.
+        UnsupportedImageError
+            The SEG does not fit the film.
+        """
+        instance = self.label(uid, tag).instance
+        film = read_film(self.path(uid))
+        segments = read_segmentation(parse(self.archive.fetch(instance), pixels=True), film)
+        written = write_labels(label_image(segments, film), film, ".nii.gz")
+        return self._cache.adopt(written, instance, ".nii.gz")
+
+    def save_label(
+        self,
+        uid: str,
+        tag: str,
+        masks: Callable[[Film], Mapping[str, NDArray[np.bool_]]],
+        model: str = "",
+    ) -> Instance:
+        """Store a film's labels as a SEG in its study; an earlier one of the tag stays too.
+
+        Parameters
+        ----------
+        masks : from the film, label to bool [rows, cols]; those that are empty are left out
+        model : the task that made them; "" = a person
+
+        Raises
+        ------
+        NotFoundError
+            There is no such film.
+        MaskError
+            There is no label in the masks.
+        DicomError
+            The film is not one that is read, or the archive does not take
+            it.
+        """
+        study = self.film(uid).study_instance_uid
+        film = read_film(self.path(uid))
+        given = {label: mask for label, mask in masks(film).items() if mask.any()}
+        if not given:
+            raise MaskError("the label image has nothing in it; draw a label and save it again.")
+        taken = series_numbers(self.archive, study)
+        number = next(n for n in count(_FIRST_NUMBER) if n not in taken)
+        about = About(tag, model, version(TOOL), number)
+        stored = self.archive.store([build_label(film, given, about)])[0]
+        self.refresh()
+        return stored
+
+    def refresh(self) -> None:
+        """Forget the listings; what was read of an object stays, since it cannot change."""
+        with self._lock:
+            self._listed.clear()
+
+    def _find(self, modality: str) -> list[Instance]:
+        at, listed = self._listed.get(modality, (-LISTED_S, []))
+        if time.monotonic() - at >= LISTED_S:
+            scope = self._scope
+            listed = self.archive.find(
+                Query(
+                    study_instance_uid=scope.study_instance_uid,
+                    series_instance_uid=scope.series_instance_uid if modality != "SEG" else None,
+                    modality=modality,
+                )
+            )
+            self._listed[modality] = (time.monotonic(), listed)
+        return listed
+
+    def _is_synthetic(self, instance: Instance) -> bool:
+        """Look into Secondary Captures only: results are written as those."""
+        if instance.sop_class_uid not in ("", SecondaryCaptureImageStorage):
+            return False
+        uid = instance.sop_instance_uid
+        if uid not in self._synthetic:
+            try:
+                header = parse(self._cache.path_of(instance), pixels=False)
+                self._synthetic[uid] = claims_ours(header)
+            except DicomError:
+                return False  # asked for by name, it says itself what is wrong
+            self._cache.drop(instance)
+        return self._synthetic[uid]
+
+    def _note(self, instance: Instance) -> LabelNote | None:
+        uid = instance.sop_instance_uid
+        if instance.sop_class_uid not in ("", SegmentationStorage, LABEL_MAP_CLASS):
+            return None
+        if uid not in self._notes:
+            self._notes[uid] = note_of(parse(self.archive.fetch(instance), pixels=False))
+        return self._notes[uid]
