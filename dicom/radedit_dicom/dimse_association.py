@@ -269,10 +269,7 @@ def _diagnosis(address: DimseAddress) -> ArchiveError:
             "the CA that vouches for it, and the name that it holds."
         )
     except ssl.SSLError as error:
-        return ArchiveError(
-            f"{where} and we agree on no TLS connection ({error.reason or 'no reason given'}); "
-            "check that it speaks TLS at this port, and that it trusts our certificate."
-        )
+        return ArchiveError(_no_tls(where, error.reason or "no reason given"))
     except ConnectionRefusedError:
         return DroppedError(
             f"{where} refuses connections; check the port, and that the archive is running."
@@ -281,6 +278,12 @@ def _diagnosis(address: DimseAddress) -> ArchiveError:
         return DroppedError(
             f"{where} did not answer within {address.timeouts.connect_s:g} s; check host and port, "
             "and any firewall in between."
+        )
+    except ConnectionResetError:
+        return DroppedError(
+            _no_tls(where, "it hung up")
+            if address.tls
+            else f"{where} hangs up at once; check that it speaks DICOM at this port."
         )
     except OSError as error:
         return DroppedError(
@@ -291,6 +294,13 @@ def _diagnosis(address: DimseAddress) -> ArchiveError:
         f"{where} takes connections but gave no answer to an association request within "
         f"{address.timeouts.associate_s:g} s or hung up; check that it speaks DICOM at this port, "
         f"{'with' if address.tls else 'without'} TLS."
+    )
+
+
+def _no_tls(where: str, reason: str) -> str:
+    return (
+        f"{where} and we agree on no TLS connection ({reason}); check that it speaks TLS at this "
+        "port, and that it trusts our certificate."
     )
 
 

@@ -75,7 +75,8 @@ class Receiver:
     Parameters
     ----------
     limit_bytes : int
-        More than this for one object ends the association.
+        More than this for one object ends the association. It is counted by PDUs: on an
+        association that the archive opened, pynetdicom reads each one whole, as long as it says.
     """
 
     def __init__(self, limit_bytes: int) -> None:

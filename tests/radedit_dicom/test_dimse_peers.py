@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from pydicom.dataset import Dataset
 from pydicom.uid import JPEGLSLossless, SecondaryCaptureImageStorage
@@ -25,6 +27,7 @@ from pynetdicom.sop_class import (
 from radedit_dicom.archive import Instance, Query
 from radedit_dicom.dimse import DimseArchive
 from radedit_dicom.dimse_address import DimseAddress, DimseTimeouts, DimseTls
+from radedit_dicom.dimse_receive import Receiver, listening
 from radedit_dicom.errors import ArchiveError
 from radedit_dicom.film import read_film
 from radedit_dicom.readback import difference
@@ -154,8 +157,6 @@ def test_a_move_destination_that_the_archive_does_not_know_is_said_so(start_dcmq
 
 
 def test_an_archive_whose_quota_is_used_up_is_out_of_resources(start_dcmqrscp, rg1):
-    import pydicom
-
     archive = start_dcmqrscp(quota="(9, 1mb)")
     with pytest.raises(ArchiveError, match=r"out of resources; free space .*0xA7"):
         archive.store([pydicom.dcmread(rg1)])
@@ -320,8 +321,6 @@ def test_a_report_of_commitment_on_the_same_association_counts(start_fake):
         if wanted is None or event.message.__class__.__name__ != "N_ACTION_RSP":
             return
         event.assoc.reported = None
-        import threading
-
         threading.Thread(target=_report, args=(event.assoc, wanted, failing)).start()
 
     address = start_fake(N_ACTION=act, DIMSE_SENT=report)
@@ -366,8 +365,6 @@ def test_a_stranger_cannot_push_an_object_while_one_is_awaited(start_dcmqrscp, f
             association.release()
         else:
             answers.append(None)
-
-    from radedit_dicom.dimse_receive import Receiver, listening
 
     receiver = Receiver(1 << 20)
     receiver.expect(instance.sop_instance_uid)
