@@ -281,6 +281,7 @@ def test_a_full_disk_is_said_so(start_orthanc, film_object, rg1):
     film = pydicom.dcmread(rg1)
     sentence = refusal(DimseArchive(address), "store", [film])
     assert "did not store the Computed Radiography Image Storage" in sentence
+    assert "out of resources; free space on its disk" in sentence
     assert str(film.SOPInstanceUID) not in full.held()
 
 
