@@ -409,6 +409,35 @@ def test_an_object_sent_twice_because_the_answer_was_lost_is_held_once(server, f
     assert held_of(server, dataset) == [dataset.SOPInstanceUID]
 
 
+def test_what_cannot_pass_is_not_tried_again(server, own_server):
+    patient = Backoff(first_s=60.0, longest_s=60.0)
+    began = time.monotonic()
+    for url in (
+        "http://no-such-host.invalid/dicom-web",
+        own_server(tls=True).dicom_web,
+        own_server(users={"a": "b"}).dicom_web,
+        server.dicom_web + "/none",
+    ):
+        with pytest.raises(ArchiveError):
+            web(url, patient).find(Query())
+    assert time.monotonic() - began < 30
+
+
+def test_the_host_is_named_with_its_port(server, front):
+    relay, url = front(server.http_port)
+    web(url).find(Query(sop_instance_uid="1.2.7.7"))
+    assert f"\r\nHost: {url.split('/')[2]}\r\n".encode() in relay.sent[0]
+
+
+def test_a_study_with_a_sloppy_uid_is_found_and_fetched(server, film):
+    with pydicom.config.disable_value_validation():
+        dataset = film(StudyInstanceUID="1.2..37")
+        server.upload(part10(dataset))
+        archive = web(server.dicom_web)
+        (found,) = archive.find(Query(study_instance_uid="1.2..37"))
+        assert archive.fetch(found) == part10(dataset)
+
+
 def test_faults_that_do_not_pass_end_after_the_given_attempts(server, front):
     relay, url = front(server.http_port, *[Answer(BUSY % (b"503 Busy", b""))] * 9)
     with pytest.raises(RefusalError, match="busy or not ready"):
