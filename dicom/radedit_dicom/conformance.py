@@ -16,6 +16,7 @@ from pydicom.uid import SecondaryCaptureImageStorage, SegmentationStorage
 from radedit_dicom import vocabulary as words
 from radedit_dicom.errors import ConformanceError, DicomError
 from radedit_dicom.film import read_film
+from radedit_dicom.gate import is_phantom
 from radedit_dicom.parsing import parse
 from radedit_dicom.provenance import pixel_sha256, read_private
 from radedit_dicom.segmentation import LABEL_MAP_CLASS
@@ -172,7 +173,7 @@ def check_dataset(dataset: Dataset) -> list[Finding]:
     list of Finding
         Only what is broken.
     """
-    rules = list(_EVERY_OBJECT)
+    rules = list(_PHANTOM if is_phantom(dataset) else _EVERY_OBJECT)
     if dataset.get("SOPClassUID") == SecondaryCaptureImageStorage:
         rules += _IMAGE
     broken = []
@@ -255,13 +256,16 @@ def _spacing_is_positive(dataset: Dataset) -> bool:
 
 
 _Rule = tuple[str, str, Callable[[Dataset], bool]]
-_EVERY_OBJECT: list[_Rule] = [
+_PHANTOM: list[_Rule] = [
     ("synthetic", "SyntheticData is not YES.", lambda d: d.get("SyntheticData") == "YES"),
     (
         "research",
         "ContentQualification is not RESEARCH.",
         lambda d: d.get("ContentQualification") == "RESEARCH",
     ),
+]
+_EVERY_OBJECT: list[_Rule] = [
+    *_PHANTOM,
     ("scheme", f"The coding scheme {words.SCHEME} is not declared.", _scheme_is_declared),
     ("provenance", "The private provenance block is missing or damaged.", _has_provenance),
     ("source", "The source image of the provenance is not referred to.", _refers),

@@ -34,7 +34,8 @@ def check_film(header: Dataset, *, allow_synthetic: bool, max_pixels: int) -> No
     header : pydicom.Dataset
         With ``file_meta``; pixel data may be absent.
     allow_synthetic : bool
-        True: a film that says it is synthetic passes, as a Secondary Capture too.
+        True: a film that says it is synthetic passes, as a Secondary Capture too. A phantom
+        passes in any case (`is_phantom`).
     max_pixels : int
         Largest rows x columns x frames that will be decoded.
 
@@ -60,8 +61,19 @@ def is_native(syntax: str) -> bool:
     return str(syntax) in _NATIVE
 
 
+def is_phantom(header: Dataset) -> bool:
+    """Tell whether an object shows a phantom as such, and not an edit of one.
+
+    A simulated phantom is synthetic data (PS3.3 C.12.1), but also a quality control subject
+    (C.7.1.1), which no edit says of itself.
+    """
+    is_subject = str(header.get("QualityControlSubject", "")) == "YES"
+    return is_subject and str(header.get("ConversionType", "")) != "SYN"
+
+
 def _check_synthetic(header: Dataset, allow_synthetic: bool) -> None:
-    marked = header.get("SyntheticData") == "YES" or header.get("ConversionType") == "SYN"
+    synthetic = header.get("SyntheticData") == "YES" and not is_phantom(header)
+    marked = synthetic or header.get("ConversionType") == "SYN"
     if marked and not allow_synthetic:
         raise AlreadySyntheticError(
             "The film is already marked as synthetic (SyntheticData YES or ConversionType SYN); "

@@ -8,6 +8,7 @@ viewers read it and hang without (OHIF), or take only the last SEG of a series.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 from highdicom import (
@@ -76,32 +77,91 @@ def build_segmentation(
     ConformanceError
         No mask, too many, or one that is not bool or not of the image's size.
     """
+    segmentation = assemble(
+        image,
+        masks,
+        Maker(
+            series_instance_uid=edit_uid(provenance, "seg-series"),
+            sop_instance_uid=edit_uid(provenance, "seg"),
+            dimensions_uid=edit_uid(provenance, "seg-dimensions"),
+            series_number=series_number(provenance, 1),
+            version=provenance.tool_version,
+            family=ALGORITHM_FAMILY,
+            how=SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
+            content=("EDIT_MASKS", "Masks of a synthetic edit"),
+        ),
+    )
+    mark(segmentation, provenance, study, "masks")
+    refer(segmentation, [Reference.to(image)] + ([source] if source is not None else []))
+    return segmentation
+
+
+@dataclass(frozen=True)
+class Maker:
+    """What a SEG says of itself beside its masks.
+
+    Attributes
+    ----------
+    series_instance_uid, sop_instance_uid, dimensions_uid : UID
+    series_number : int
+    version : str
+        Of the program.
+    family : highdicom.sr.CodedConcept
+        Kind of algorithm that drew the masks (PS3.16 CID 7162).
+    how : SegmentAlgorithmTypeValues
+    content : (label, description)
+        Label in upper case (VR CS, at most 16 characters).
+    """
+
+    series_instance_uid: UID
+    sop_instance_uid: UID
+    dimensions_uid: UID
+    series_number: int
+    version: str
+    family: CodedConcept
+    how: SegmentAlgorithmTypeValues
+    content: tuple[str, str]
+
+
+def assemble(image: Dataset, masks: Mapping[str, NDArray[np.bool_]], maker: Maker) -> Dataset:
+    """Make a SEG of masks on an image, without marks, references and patient.
+
+    Parameters
+    ----------
+    image : pydicom.Dataset
+    masks : mapping of str to bool [rows, columns]
+        As in `build_segmentation`.
+    maker : Maker
+
+    Raises
+    ------
+    ConformanceError
+        As in `build_segmentation`.
+    """
     _check_masks(image, masks)
     segmentation = Segmentation(
         source_images=[anonymous(image)],
         pixel_array=np.stack(list(masks.values()), axis=-1)[np.newaxis].astype(np.uint8),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[
-            _description(number, label, provenance) for number, label in enumerate(masks, start=1)
+            _description(number, label, maker) for number, label in enumerate(masks, start=1)
         ],
-        series_instance_uid=edit_uid(provenance, "seg-series"),
-        series_number=series_number(provenance, 1),
-        sop_instance_uid=edit_uid(provenance, "seg"),
+        series_instance_uid=maker.series_instance_uid,
+        series_number=maker.series_number,
+        sop_instance_uid=maker.sop_instance_uid,
         instance_number=1,
         manufacturer=words.MANUFACTURER,
         manufacturer_model_name=words.MODEL_NAME,
-        software_versions=provenance.tool_version[:64],
+        software_versions=maker.version[:64],
         device_serial_number=words.SERIAL_NUMBER,
-        content_label="EDIT_MASKS",
-        content_description="Masks of a synthetic edit",
+        content_label=maker.content[0],
+        content_description=maker.content[1],
         omit_empty_frames=False,
     )
-    mark(segmentation, provenance, study, "masks")
     lay_in_plane(segmentation, image)
     for element in segmentation.iterall():  # highdicom draws this one at random
         if element.keyword == "DimensionOrganizationUID":
-            element.value = edit_uid(provenance, "seg-dimensions")
-    refer(segmentation, [Reference.to(image)] + ([source] if source is not None else []))
+            element.value = maker.dimensions_uid
     return segmentation
 
 
@@ -120,18 +180,18 @@ def _check_masks(image: Dataset, masks: Mapping[str, NDArray[np.bool_]]) -> None
             )
 
 
-def _description(number: int, label: str, provenance: Provenance) -> SegmentDescription:
+def _description(number: int, label: str, maker: Maker) -> SegmentDescription:
     codes = words.segment_codes(label)
     return SegmentDescription(
         segment_number=number,
         segment_label=label[:64],
         segmented_property_category=codes.category,
         segmented_property_type=codes.type,
-        algorithm_type=SegmentAlgorithmTypeValues.SEMIAUTOMATIC,
+        algorithm_type=maker.how,
         algorithm_identification=AlgorithmIdentificationSequence(
             name=words.MODEL_NAME,
-            family=ALGORITHM_FAMILY,
-            version=provenance.tool_version[:64],
+            family=maker.family,
+            version=maker.version[:64],
         ),
     )
 

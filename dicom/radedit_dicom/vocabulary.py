@@ -60,6 +60,14 @@ PACEMAKER = Code("14106009", "SCT", "Cardiac pacemaker")
 PACEMAKER_LEAD = Code("360129009", "SCT", "Cardiac pacemaker lead")
 ENDOTRACHEAL_TUBE = Code("26412008", "SCT", "Endotracheal tube")
 CHEST_TUBE = Code("112173", "DCM", "Chest tube")
+CENTRAL_LINE = Code("52124006", "SCT", "Central venous catheter")
+ECG_LEADS = Code("ECGLEADS", SCHEME, "Electrodes and leads of an electrocardiogram")
+CONSOLIDATION = Code("95436008", "SCT", "Lung consolidation")
+PULMONARY_OEDEMA = Code("19242006", "SCT", "Pulmonary edema")
+NODULE = Code("27925004", "SCT", "Nodule")
+MASS = Code("4147007", "SCT", "Mass")
+ATELECTASIS = Code("46621007", "SCT", "Atelectasis")
+CARDIOMEGALY = Code("8186001", "SCT", "Cardiomegaly")
 
 EDIT_LABEL = "edit mask"
 KEEP_LABEL = "keep mask"
@@ -88,7 +96,22 @@ SEGMENTS: dict[str, SegmentCodes] = {
     "pacemaker lead": SegmentCodes(CATEGORY_OBJECT, PACEMAKER_LEAD),
     "endotracheal tube": SegmentCodes(CATEGORY_OBJECT, ENDOTRACHEAL_TUBE),
     "chest tube": SegmentCodes(CATEGORY_OBJECT, CHEST_TUBE),
+    "chest drain": SegmentCodes(CATEGORY_OBJECT, CHEST_TUBE),
+    "central line": SegmentCodes(CATEGORY_OBJECT, CENTRAL_LINE),
+    "ecg leads": SegmentCodes(CATEGORY_OBJECT, ECG_LEADS),
+    "consolidation": SegmentCodes(CATEGORY_ABNORMAL, CONSOLIDATION),
+    "pulmonary oedema": SegmentCodes(CATEGORY_ABNORMAL, PULMONARY_OEDEMA),
+    "nodule": SegmentCodes(CATEGORY_ABNORMAL, NODULE),
+    "mass": SegmentCodes(CATEGORY_ABNORMAL, MASS),
+    "atelectasis": SegmentCodes(CATEGORY_ABNORMAL, ATELECTASIS),
+    "cardiomegaly": SegmentCodes(CATEGORY_ABNORMAL, CARDIOMEGALY),
 }
+
+# --- phantoms ---
+
+#: Written where a person reads it, on what shows no patient at all.
+PHANTOM_WARNING = "PHANTOM (SYNTHETIC) NOT FOR DIAGNOSIS"
+RAY_SUMS = Code("RAYSUM", SCHEME, "Ray sums through known geometry")
 
 # --- report (PS3.16 TID 1500) ---
 

@@ -261,6 +261,15 @@ def test_synthetic_films_are_refused_unless_asked_for(make_dataset):
     assert read_film(synthetic, allow_synthetic=True).shape == (24, 20)
 
 
+def test_a_phantom_is_synthetic_and_may_be_edited_but_an_edit_of_one_may_not(make_dataset):
+    marks = {"SyntheticData": "YES", "QualityControlSubject": "YES"}
+    assert read_film(make_dataset(**marks)).shape == (24, 20)
+    with pytest.raises(AlreadySyntheticError):
+        read_film(make_dataset(**marks, ConversionType="SYN"))
+    with pytest.raises(AlreadySyntheticError):
+        read_film(make_dataset(SyntheticData="YES", QualityControlSubject="NO"))
+
+
 def test_no_pixel_data_is_refused(make_dataset):
     dataset = make_dataset()
     del dataset.PixelData
