@@ -18,7 +18,7 @@ from PIL import Image
 from pydicom.dataset import Dataset
 
 from radedit.lib.errors import MaskError, NotFoundError
-from radedit.lib.mask_files import read_mask
+from radedit.lib.mask_files import label_numbers, read_labels, read_mask
 from radedit.lib.sources import FilmSources, embedded_lungs
 from radedit_dicom.film import Film, read_film
 from radedit_dicom.objects import EditObjects
@@ -256,3 +256,118 @@ def test_padding_does_not_change_the_contrast_the_lungs_are_found_at(rg1: Path) 
 
     assert dice(found) > 0.9
     assert dice(found) > dice(blind)
+
+
+# How a file of columns x rows says that it lies, and what its pixels then are.
+TURNED: dict[str, tuple[Any, Callable[[Mask], Mask]]] = {
+    "mirrored": (np.diag([-1.0, 1.0]), lambda mask: mask[:, ::-1]),
+    "upside down": (np.diag([1.0, -1.0]), lambda mask: mask[::-1]),
+    "turned half round": (np.diag([-1.0, -1.0]), lambda mask: mask[::-1, ::-1]),
+    "transposed": ([[0.0, 1.0], [1.0, 0.0]], lambda mask: mask.T),
+    "a quarter round": ([[0.0, 1.0], [-1.0, 0.0]], lambda mask: mask[::-1].T),
+    "another quarter round": ([[0.0, -1.0], [1.0, 0.0]], lambda mask: mask[:, ::-1].T),
+}
+
+
+@pytest.mark.parametrize("how", TURNED)
+@pytest.mark.parametrize("suffix", [".nii", ".nii.gz", ".nrrd"])
+@pytest.mark.parametrize("axes", [2, 3])
+def test_a_volume_file_is_turned_as_its_directions_say(
+    film: Film, drawn: Mask, tmp_path: Path, how: str, suffix: str, axes: int
+) -> None:
+    direction, turn = TURNED[how]
+    stored = np.ascontiguousarray(turn(drawn)).astype(np.uint8)
+    if axes == 3:
+        matrix = np.eye(3)
+        matrix[:2, :2] = direction
+        matrix[2, 2] = np.linalg.det(np.asarray(direction))  # NIfTI keeps right-handed ones
+        stored, direction = stored[np.newaxis], matrix
+    image = itk.image_from_array(stored)
+    image.SetDirection(np.asarray(direction))
+    path = tmp_path / f"mask{suffix}"
+    itk.imwrite(image, str(path))
+    np.testing.assert_array_equal(read_mask(str(path), film), drawn)
+
+
+def test_the_pixel_that_itk_places_at_a_point_is_the_films_pixel_there(
+    film: Film, tmp_path: Path
+) -> None:
+    """An oracle of its own: ITK's physical points, no table of flips."""
+    rng = np.random.default_rng(1)
+    for number, (direction, turn) in enumerate(TURNED.values()):
+        row, column = int(rng.integers(24)), int(rng.integers(20))
+        stored = np.zeros(turn(np.zeros(film.shape, bool)).shape, np.uint8)
+        image = itk.image_from_array(stored)
+        image.SetDirection(np.asarray(direction))
+        corners = [[i, j] for i in (0, stored.shape[1] - 1) for j in (0, stored.shape[0] - 1)]
+        points = [list(image.TransformIndexToPhysicalPoint(corner)) for corner in corners]
+        image.SetOrigin((-np.min(points, axis=0)).tolist())  # lies on the film's own pixels
+        index = image.TransformPhysicalPointToIndex([float(column), float(row)])
+        image.SetPixel(index, 1)
+        path = tmp_path / f"{number}.nrrd"
+        itk.imwrite(image, str(path))
+        assert np.argwhere(read_mask(str(path), film)).tolist() == [[row, column]]
+
+
+@pytest.mark.parametrize("suffix", [".nii", ".nrrd"])
+def test_an_oblique_mask_and_one_of_another_plane_are_refused(
+    film: Film, drawn: Mask, tmp_path: Path, suffix: str
+) -> None:
+    tilted = [[np.cos(0.05), -np.sin(0.05), 0], [np.sin(0.05), np.cos(0.05), 0], [0, 0, 1]]
+    coronal = [[1, 0, 0], [0, 0, 1], [0, -1, 0]]
+    for number, direction in enumerate((tilted, coronal)):
+        image = itk.image_from_array(drawn.astype(np.uint8)[np.newaxis])
+        image.SetDirection(np.asarray(direction, float))
+        path = tmp_path / f"{number}{suffix}"
+        itk.imwrite(image, str(path))
+        with pytest.raises(MaskError, match="out of the film's plane or obliquely in it"):
+            read_mask(str(path), film)
+
+
+def labels_of(drawn: Mask) -> NDArray[np.uint8]:
+    labels = drawn.astype(np.uint8) * 2
+    labels[0, :5] = 5
+    return labels
+
+
+@pytest.mark.parametrize("suffix", [".png", ".nii.gz", ".nrrd"])
+def test_a_label_image_gives_each_name_its_number_and_other_numbers_themselves(
+    film: Film, drawn: Mask, tmp_path: Path, suffix: str
+) -> None:
+    path = tmp_path / f"labels{suffix}"
+    labels = labels_of(drawn)
+    if suffix == ".png":
+        Image.fromarray(labels).save(path)
+    else:
+        itk.imwrite(itk.image_from_array(labels), str(path))
+    found = read_labels(path, {"lung": 2, "heart": 7}, film)
+    assert set(found) == {"lung", "heart", "5"}
+    np.testing.assert_array_equal(found["lung"], labels == 2)
+    np.testing.assert_array_equal(found["5"], labels == 5)
+    assert not found["heart"].any()
+
+
+def test_a_picture_is_no_label_image(film: Film, tmp_path: Path) -> None:
+    values = np.linspace(0, 1, film.stored.size, dtype=np.float32).reshape(film.shape)
+    for name, pixels in {"a.nrrd": values, "b.nrrd": np.round(values * 480)}.items():
+        itk.imwrite(itk.image_from_array(pixels), str(tmp_path / name))
+        with pytest.raises(MaskError, match="is no label image"):
+            read_labels(tmp_path / name, {}, film)
+    Image.new("RGB", film.shape[::-1]).save(tmp_path / "c.png")
+    with pytest.raises(MaskError, match="is no label image"):
+        read_labels(tmp_path / "c.png", {}, film)
+
+
+@pytest.mark.parametrize(
+    ("said", "means"),
+    [
+        ({"background": 0, "Lung": 1, "heart": "3"}, {"Lung": 1, "heart": 3}),
+        (["background", "lung", "heart"], {"lung": 1, "heart": 2}),
+        (("lung", "heart"), {"lung": 1, "heart": 2}),
+        ({"a": [1], "b": None, "c": -1}, {}),
+        (None, {}),
+        ("lung", {}),
+    ],
+)
+def test_every_way_to_state_labels_means_numbers(said: object, means: dict[str, int]) -> None:
+    assert label_numbers(said) == means

@@ -18,6 +18,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 
 from radedit.lib.archived_studies import ArchivedStudies
 from radedit.lib.errors import NotFoundError, ParameterError, RadEditError
+from radedit.lib.infers.bundle import bundles
 from radedit.lib.infers.lung_segmentation import LungSegmentation
 from radedit.lib.infers.radedit import RadEdit
 from radedit.lib.pipeline import Editor
@@ -26,10 +27,11 @@ from radedit.lib.studies import FilmFolder, check_name
 from radedit_dicom.errors import DicomError
 
 TASKS: Final = ("radedit", "lung_segmentation")
-# `cache`, `cache_gb` and `output` are ours; the others are those of MONAI Label's own apps that
-# mean something here or that its users are wont to give.
+# `bundles`, `cache`, `cache_gb` and `output` are ours; the others are those of MONAI Label's own
+# apps that mean something here or that its users are wont to give.
 CONF_KEYS: Final = frozenset(
     {
+        "bundles",
         "cache",
         "cache_gb",
         "models",
@@ -53,7 +55,8 @@ class RadEditApp(MONAILabelApp):
     app_dir : folder of main.py
     studies : folder of films, or the address of an archive
     conf : `--conf` pairs: `models`, names of `TASKS` with commas between, or all; `preload`,
-        true = load the model at once; and what `served_place` knows
+        true = load the model at once; `bundles`, folders of MONAI bundles with commas
+        between, served by their folders' names; and what `served_place` knows
 
     Raises
     ------
@@ -101,11 +104,16 @@ class RadEditApp(MONAILabelApp):
         """Make the chosen tasks.
 
         `radedit` alone can still take masks from `task:lung_segmentation:...`: the mask
-        grammar asks the network, not the task.
+        grammar asks the network, not the task. It sees every other task by its name.
         """
-        tasks: dict[str, InferTask] = {}
+        tasks = bundles(self.conf.get("bundles", ""), self._editor.settings.device)
+        for name in set(tasks) & set(TASKS):
+            raise ParameterError(
+                f"A bundle is named '{name}' like our own task; rename its folder."
+            )
         if "radedit" in self._chosen:
-            tasks["radedit"] = RadEdit(self._editor, self._place.output, self._place.archive)
+            place = self._place
+            tasks["radedit"] = RadEdit(self._editor, place.output, place.archive, tasks)
         if "lung_segmentation" in self._chosen:
             tasks["lung_segmentation"] = LungSegmentation()
         return tasks

@@ -23,7 +23,11 @@ import numpy as np
 import requests
 import urllib3
 from numpy.typing import NDArray
-from requests_toolbelt.multipart import ImproperBodyPartContentException, MultipartDecoder
+from requests_toolbelt.multipart import (
+    ImproperBodyPartContentException,
+    MultipartDecoder,
+    NonMultipartContentTypeException,
+)
 
 from radedit.lib.errors import MaskError, NotFoundError, SourceError
 from radedit.lib.mask_files import label_numbers, read_labels
@@ -229,7 +233,12 @@ def _parts(answer: _Answer) -> tuple[dict[str, Any], str, bytes]:
     """Take a multipart answer apart: parameters, name and content of the label image."""
     try:
         parts = MultipartDecoder(answer.content, answer.kind).parts
-    except (ImproperBodyPartContentException, ValueError, LookupError) as error:
+    except (
+        NonMultipartContentTypeException,  # parameters only, as JSON
+        ImproperBodyPartContentException,
+        AttributeError,  # no boundary
+        ValueError,
+    ) as error:
         raise _unusable("it holds no label image") from error
     said: dict[str, Any] = {}
     image: tuple[str, bytes] | None = None

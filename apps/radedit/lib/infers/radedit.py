@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import tempfile
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +24,7 @@ from radedit.lib.infers.request import (
     text,
     uploaded_masks,
 )
+from radedit.lib.infers.task_masks import mask_tasks
 from radedit.lib.parameters import PARAMETERS, ParameterRange
 from radedit.lib.pipeline import Editor
 from radedit_dicom.archive import Archive
@@ -54,10 +56,18 @@ class RadEdit(InferTask):
     editor : the loaded models and their settings
     output : the archive that results go to; a folder must not be one served as studies
     studies : the archive that `seg:` takes masks from; None = there is none
+    tasks : the server's tasks, which `task:` takes masks from; read at each request
     """
 
-    def __init__(self, editor: Editor, output: Archive, studies: Archive | None = None) -> None:
+    def __init__(
+        self,
+        editor: Editor,
+        output: Archive,
+        studies: Archive | None = None,
+        tasks: Mapping[str, InferTask] | None = None,
+    ) -> None:
         self._editor = editor
+        self._tasks = {} if tasks is None else tasks
         self._studies = studies
         self._output = output
         modes: tuple[StudyMode, ...] = ("new", "same")
@@ -147,6 +157,7 @@ class RadEdit(InferTask):
         self._outboxes[study_mode].check_film(film)
         sources = UploadSources(
             film,
+            tasks=mask_tasks(self._tasks, film_path(request)),
             uploaded=uploaded_masks(request, film),
             archive=self._studies,
             remotes=self._editor.settings.remotes,

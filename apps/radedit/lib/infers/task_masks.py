@@ -1,0 +1,94 @@
+"""Tasks of this server as sources of masks: their request dicts, their files, their labels."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Collection, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import HTTPException
+from monailabel.interfaces.tasks.infer_v2 import InferTask
+
+from radedit.lib.errors import MaskError, RadEditError, SourceError
+from radedit.lib.infers.request import first
+from radedit.lib.mask_files import label_numbers, read_labels
+from radedit.lib.sources import EMBEDDED_TASKS, Mask, Task
+from radedit_dicom.errors import DicomError
+from radedit_dicom.film import Film
+
+# What MONAI Label's own writer is asked for; a task that has a form of its own keeps it.
+ANSWER: Final = {"result_extension": ".nrrd", "result_dtype": "uint16", "result_compress": True}
+logger = logging.getLogger(__name__)
+
+
+def mask_tasks(
+    tasks: Mapping[str, InferTask], image: Path, without: Collection[str] = ("radedit",)
+) -> dict[str, Task]:
+    """Offer a server's tasks to the mask grammar, for one film.
+
+    Parameters
+    ----------
+    tasks : the server's tasks by name, of any kind: one that gives no label image is refused
+        when it is asked
+    image : the film's own file, which MONAI Label tasks read by themselves
+    without : names that are left out; an edited film is no mask
+
+    Returns
+    -------
+    by name; the embedded ones, which answer without a file in between, come first
+    """
+    offered = {
+        name: partial(_run, name, task, image)
+        for name, task in tasks.items()
+        if name not in without
+    }
+    return {**offered, **EMBEDDED_TASKS}
+
+
+def _run(name: str, task: InferTask, image: Path, film: Film) -> Mapping[str, Mask]:
+    """Run one task on a film.
+
+    Raises
+    ------
+    SourceError
+        The task failed, or gave no label image of this film.
+    RadEditError, DicomError
+        The task says itself what is wrong.
+    """
+    defaults = {key: first(value) for key, value in task.config().items()}
+    request = {**defaults, **ANSWER, "model": name, "image": str(image)}
+    try:
+        result, said = task({**request, "description": task.description})
+    except (RadEditError, DicomError):
+        raise
+    except HTTPException as error:
+        raise SourceError(f"the mask task {name} refused this film: {error.detail}") from error
+    except Exception as error:  # the edge to code that is not ours, a bundle's for example
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{type(error).__name__} in {Path(where.filename).name}:{where.lineno}"
+        logger.error("mask task %s failed: %s", name, place)
+        raise SourceError(
+            f"the mask task {name} failed on this film ({type(error).__name__}); the server's "
+            "log says where."
+        ) from None
+    return _labels(name, task, result, said, film)
+
+
+def _labels(name: str, task: InferTask, result: Any, said: Any, film: Film) -> dict[str, Mask]:
+    path = Path(result) if isinstance(result, str) else None
+    if path is None or not path.is_file():
+        raise SourceError(
+            f"the mask task {name} gives no label image, so it is no source of masks."
+        )
+    stated = said.get("label_names") if isinstance(said, dict) else None
+    try:
+        return read_labels(path, label_numbers(stated) or label_numbers(task.labels), film)
+    except MaskError as error:
+        raise SourceError(
+            f"the answer of the mask task {name} cannot be used: {str(error).rstrip('.')}."
+        ) from error
+    finally:
+        path.unlink(missing_ok=True)
