@@ -13,13 +13,16 @@ PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 CHECK_TORCH := $(BIN)/python -c 'import importlib.util as u, torch; assert not u.find_spec("torchvision")'
 STUDIES ?= ./studies
 PORT ?= 8000
+PRESET ?= cpu
+FILMS ?=
 
-.PHONY: help setup demo test serve lint clean
+.PHONY: help setup demo test serve train lint clean
 
 help:
 	@echo "make demo    set up, then edit a real X-ray through the server and show the result"
 	@echo "make test    set up, then run every test"
 	@echo "make serve   set up, then serve STUDIES ($(STUDIES)) on 127.0.0.1:$(PORT) until stopped"
+	@echo "make train   set up, then train the embedded models (hours; resumable; PRESET=cpu|night|gpu, FILMS=DIR)"
 	@echo "make lint    set up, then ruff, mypy and import-linter"
 	@echo "make setup   set up only"
 
@@ -36,6 +39,9 @@ serve: setup
 	@echo "radedit: serving $(STUDIES) at http://127.0.0.1:$(PORT); stop with Ctrl-C"
 	@$(BIN)/python -m monailabel.main start_server --app apps/radedit --studies "$(STUDIES)" \
 	    --conf models radedit,lung_segmentation --host 127.0.0.1 --port $(PORT)
+
+train: setup
+	@$(BIN)/python -m radedit.lib.phantom.train --preset $(PRESET) $(if $(FILMS),--films "$(FILMS)")
 
 lint: setup
 	@$(BIN)/ruff check .

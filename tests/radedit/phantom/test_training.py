@@ -55,7 +55,7 @@ def test_a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not(tmp_pa
 
 
 def test_training_from_nothing_leaves_a_model_that_loads_and_edits(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "radedit.lib.phantom.train", "--quick", "--threads", "2"]
+    command = [sys.executable, "-m", "radedit.lib.phantom.train", "--preset", "quick"]
     folders = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "model")]
     subprocess.run([*command, *folders], check=True, capture_output=True, timeout=600)
     spec = ModelSpec(

@@ -17,7 +17,7 @@ M = TypeVar("M", bound=nn.Module)
 
 @dataclass
 class Trainer(Generic[M]):
-    """Steps one model with Adam, an averaged copy, and a file to go on from.
+    """Steps one model with Adam, an averaged copy, and a file to go on from; on a GPU if any.
 
     Parameters
     ----------
@@ -34,11 +34,13 @@ class Trainer(Generic[M]):
 
     def __post_init__(self) -> None:
         """Make the optimiser and take up an earlier run's state where there is one."""
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model.to(self.device)
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=self.lr, weight_decay=1e-3)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.step, self.losses = 0, list[float]()
         if self.path.exists():
-            state = torch.load(self.path, weights_only=True)
+            state = torch.load(self.path, map_location=self.device, weights_only=True)
             self.model.load_state_dict(state["model"])
             self.optimiser.load_state_dict(state["optimiser"])
             self.average, self.step, self.losses = state["average"], state["step"], state["losses"]
@@ -49,7 +51,7 @@ class Trainer(Generic[M]):
             bar = progress.add_task(title, total=self.steps, completed=self.step)
             for step in self._steps():
                 self.optimiser.zero_grad(set_to_none=True)
-                with torch.autocast("cpu", torch.bfloat16):
+                with torch.autocast(self.device.type, torch.bfloat16):
                     loss = loss_at(step)
                 loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
@@ -66,10 +68,9 @@ class Trainer(Generic[M]):
         return sum(last) / max(1, len(last))
 
     def averaged(self) -> M:
-        """The model with its averaged weights, in evaluation mode."""
+        """The model with its averaged weights, in evaluation mode, on the CPU."""
         self.model.load_state_dict(self.average)
-        self.model.eval()
-        return self.model
+        return self.model.eval().cpu()
 
     def _steps(self) -> Iterator[int]:
         while self.step < self.steps:

@@ -73,8 +73,9 @@ class Draw:
 def load(draw: Draw, folder: Path, workers: int = 2) -> Corpus:
     """Render what is missing in `folder`, and read the whole corpus."""
     folder.mkdir(parents=True, exist_ok=True)
-    starts = range(draw.first, draw.first + draw.count, CHUNK)
-    jobs = [(draw, start, folder / f"{start}-{draw.size}.npy") for start in starts]
+    end = draw.first + draw.count
+    spans = [range(start, min(start + CHUNK, end)) for start in range(draw.first, end, CHUNK)]
+    jobs = [(draw, s, folder / f"{s.start}-{s.stop}-{draw.size}.npy") for s in spans]
     missing = [job for job in jobs if not job[2].exists()]
     if missing:
         with get_context("spawn").Pool(workers) as pool:
@@ -87,11 +88,9 @@ def load(draw: Draw, folder: Path, workers: int = 2) -> Corpus:
     return Corpus(patients, films[:, 0], films[:, 1], films[:, 2], films[:, 3])
 
 
-def _write_chunk(job: tuple[Draw, int, Path]) -> None:
-    draw, start, path = job
-    rows = [
-        triplet(draw_patient(seed, draw.world), draw.size) for seed in range(start, start + CHUNK)
-    ]
+def _write_chunk(job: tuple[Draw, range, Path]) -> None:
+    draw, seeds, path = job
+    rows = [triplet(draw_patient(seed, draw.world), draw.size) for seed in seeds]
     part = path.with_suffix(".part")
     with part.open("wb") as stream:
         np.save(stream, np.stack(rows))

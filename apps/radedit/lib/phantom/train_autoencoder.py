@@ -37,21 +37,23 @@ def train(
 ) -> dict[str, float]:
     """Train, write the diffusers folder `out`, return what was measured.
 
-    The last 24 patients of `phantoms`, and the real patients whose id begins with 0 or 1, are
-    not trained on.
+    The last patients of `phantoms`, and the real ones whose id begins with 0 or 1, are not
+    trained on.
     """
     torch.manual_seed(1)
     real = films.read_films(folder, SIZE) if folder else []
     held = {f.patient_id for f in real if f.patient_id[0] in "01"}
     pool = [f.image for f in real if f.patient_id not in held]
     trainer = Trainer(AutoencoderKL(**CONFIG), work / "autoencoder.pt", steps, lr=1.5e-3)
+    count = len(phantoms.patients) - min(24, len(phantoms.patients) // 4)
     thin = phantoms.mask("device") | phantoms.mask("drain")
 
     def loss_at(step: int) -> torch.Tensor:
         rng = np.random.default_rng([step, 12])
-        drawn = [_crop(rng, pool, phantoms, thin) for _ in range(BATCH)]
+        drawn = [_crop(rng, pool, (phantoms, thin, count)) for _ in range(BATCH)]
         x = torch.from_numpy(np.stack([image for image, _ in drawn]))[:, None] * 2 - 1
         weight = torch.from_numpy(np.stack([where for _, where in drawn]))[:, None]
+        x, weight = x.to(trainer.device), weight.to(trainer.device)
         return reconstruction_loss(trainer.model, x, weight, seed=step)
 
     trainer.run(loss_at, "autoencoder")
@@ -64,7 +66,7 @@ def train(
     model.float()
     return {
         "psnr_real_unseen_patients": _psnr(model, unseen[:24]),
-        "psnr_phantom_unseen": _psnr(model, [_float(image) for image in phantoms.shown[-24:]]),
+        "psnr_phantom_unseen": _psnr(model, [_float(image) for image in phantoms.shown[count:]]),
         "scaling_factor": scale,
     }
 
@@ -75,6 +77,7 @@ def reconstruction_loss(
     """L1 of pixels and of their gradients, weighted, and a light pull of the latents to N(0, 1)."""
     posterior = model.encode(x).latent_dist
     noise = torch.randn(posterior.mean.shape, generator=torch.Generator().manual_seed(seed))
+    noise = noise.to(x.device)
     y = model.decode(posterior.mean + posterior.std * noise).sample
     pixels = (weight * (y - x).abs()).mean()
     edges = sum(
@@ -92,15 +95,15 @@ def _float(image: NDArray[np.uint8]) -> Film:
 def _crop(
     rng: np.random.Generator,
     real: list[Film],
-    phantoms: corpus.Corpus,
-    thin: NDArray[np.bool_],
+    drawn: tuple[corpus.Corpus, NDArray[np.bool_], int],
 ) -> tuple[Film, Film]:
-    """One crop and the weight of its pixels."""
+    """One crop and the weight of its pixels; `drawn` is a corpus, its thin objects, a count."""
     if real and rng.random() < 0.4:
         image = real[int(rng.integers(len(real)))]
         where = np.zeros_like(image)
     else:
-        pick = int(rng.integers(len(phantoms.patients) - 24))
+        phantoms, thin, count = drawn
+        pick = int(rng.integers(count))
         is_bare = rng.random() < 0.25
         image = _float((phantoms.bare if is_bare else phantoms.shown)[pick])
         where = thin[pick].astype(np.float32) * (not is_bare)

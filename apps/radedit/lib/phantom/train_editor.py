@@ -134,11 +134,11 @@ def train(
         t = (torch.rand(BATCH, generator=g) * last).long()
         eps = torch.randn(x0.shape, generator=g)
         a = alpha_bar[t][:, None, None, None]
-        context = text(input_ids=ids).last_hidden_state
-        found = unet(a.sqrt() * x0 + (1 - a).sqrt() * eps, t, context).sample
-        where = examples.weights[pick].float()
-        error = weight[t][:, None, None, None] * where * (found - eps) ** 2
-        return torch.as_tensor(error.mean())
+        where = weight[t][:, None, None, None] * examples.weights[pick].float()
+        noisy = a.sqrt() * x0 + (1 - a).sqrt() * eps
+        noisy, eps, t, ids, where = (v.to(trainer.device) for v in (noisy, eps, t, ids, where))
+        found = unet(noisy, t, text(input_ids=ids).last_hidden_state).sample
+        return torch.as_tensor((where * (found - eps) ** 2).mean())
 
     trainer.run(loss_at, "editor")
     trainer.averaged().half()

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from rich.progress import track
 from safetensors.torch import save_file
 from torch.nn import functional
@@ -22,7 +21,7 @@ from radedit.lib.phantom.world import Patient, view_of
 
 BATCH = 8
 HELD_OUT = 6  # patients with masks that no training step sees
-UNSEEN_PHANTOMS = 60
+UNSEEN_PHANTOMS = 60  # at most, and at most a quarter
 REAL_SHARE = 0.5
 
 
@@ -47,7 +46,7 @@ def train(
 ) -> dict[str, float]:
     """Train, write `out` (config.json, model.safetensors), return what was measured.
 
-    The last 60 patients of `phantoms`, and 6 of the real ones, are not trained on.
+    The last of `phantoms`, and 6 of the real patients, are not trained on.
     """
     torch.manual_seed(2)
     size = int(CONFIG["image_size"])
@@ -56,15 +55,17 @@ def train(
     held = set(patients[:: max(1, len(patients) // HELD_OUT)][:HELD_OUT])
     outlined = {known: _real(real, held, known) for known in (True, False)}
     drawn = [_phantom(phantoms, i) for i in track(range(len(phantoms.patients)), "outlining")]
+    unseen = min(UNSEEN_PHANTOMS, len(drawn) // 4)
     trainer = Trainer(build_network(), work / "lungs.pt", steps, lr=2e-3)
 
     def loss_at(step: int) -> torch.Tensor:
         rng = np.random.default_rng([step, 11])
-        batch = [_sample(rng, outlined[False], drawn[:-UNSEEN_PHANTOMS]) for _ in range(BATCH)]
+        batch = [_sample(rng, outlined[False], drawn[:-unseen]) for _ in range(BATCH)]
         image = torch.from_numpy(np.stack([b.image for b in batch]))[:, None]
         target = torch.from_numpy(np.stack([b.outlines for b in batch])).float()
         known = torch.ones(len(batch), 3)
         known[:, 2] = torch.tensor([float(b.has_heart) for b in batch])
+        image, target, known = (a.to(trainer.device) for a in (image, target, known))
         return outline_loss(trainer.model(image * 2 - 1), target, known)
 
     trainer.run(loss_at, "lungs")
@@ -76,8 +77,8 @@ def train(
     return {
         "dice_real_unseen_patients": _dice(network, outlined[True], 2),
         "films_real_unseen": len(outlined[True]),
-        "dice_phantom_unseen": _dice(network, drawn[-UNSEEN_PHANTOMS:], 2),
-        "dice_heart_phantom_unseen": _dice(network, drawn[-UNSEEN_PHANTOMS:], 3),
+        "dice_phantom_unseen": _dice(network, drawn[-unseen:], 2),
+        "dice_heart_phantom_unseen": _dice(network, drawn[-unseen:], 3),
     }
 
 
