@@ -236,3 +236,40 @@ def test_every_packaged_toml_key_is_documented_in_the_dataclasses() -> None:
     assert set(tree) <= known
     for entry in tree["models"].values():
         assert set(entry) <= {f.name for f in fields(ModelSpec)}
+
+
+def test_no_other_server_is_called_unless_it_is_listed(tmp_path: Path) -> None:
+    assert load_settings({}).remotes.servers == ()
+    listed = ["http://10.0.0.7:8000/", "https://segment.example.org/monai"]
+    toml = f"remote_servers = {listed}\nremote_timeout_s = 5\nremote_max_mb = 2\n"
+    access = settings_with(tmp_path, toml).remotes
+    assert access.servers == ("http://10.0.0.7:8000", "https://segment.example.org/monai")
+    assert (access.timeout_s, access.max_mb) == (5, 2)
+    environ = {"RADEDIT_REMOTE_SERVERS": "http://a:1, http://b:2 ,", "RADEDIT_REMOTE_MAX_MB": "3"}
+    access = settings_with(tmp_path, toml, **environ).remotes
+    assert (access.servers, access.max_mb) == (("http://a:1", "http://b:2"), 3)
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "segment.example.org",
+        "ftp://a",
+        "http://",
+        "http://user:secret@a",
+        "http://a?b",
+        "http://a/#b",
+        "http://a/../b c",
+        "http://a\nb",
+    ],
+)
+def test_what_is_no_plain_address_of_a_server_is_refused_and_not_quoted(address: str) -> None:
+    with pytest.raises(ParameterError, match="no address of a server") as caught:
+        load_settings({"RADEDIT_REMOTE_SERVERS": f"http://good,{address}"})
+    assert address not in str(caught.value)
+
+
+@pytest.mark.parametrize("limit", ["TIMEOUT_S", "MAX_MB"])
+def test_a_remote_limit_below_one_is_refused(limit: str) -> None:
+    with pytest.raises(ParameterError, match="must be 1 or more"):
+        load_settings({f"RADEDIT_REMOTE_{limit}": "0"})

@@ -6,8 +6,10 @@
     source     := "box:x0,y0,x1,y1"                  edges in film pixels, x to the right
                 | "ellipse:cx,cy,rx,ry"              centre and half axes in film pixels
                 | "task:NAME[:LABEL]"                an infer task of this server
-                | "remote:URL/NAME[:LABEL]"          a task of another MONAI Label server
-                | "seg:LABEL-or-code"                a SEG object in the archive
+                | "remote:URL/NAME[:LABEL]"          a task of another MONAI Label server that
+                                                     the setting remote_servers lists
+                | "seg:LABEL-or-code[@UID]"          a SEG of the film in the archive; the UID
+                                                     of its series or its own tells several apart
                 | "file:PATH"                        PNG, NIfTI, NRRD or DICOM SEG
                 | "uploaded:NAME"                    a mask that came with the request
 
