@@ -24,10 +24,17 @@ from radedit_dicom.errors import ArchiveError
 from radedit_dicom.parsing import settled
 
 _PENDING = (0xFF00, 0xFF01)
+_ASKED_AGAIN = 3  # Orthanc 1.10 now and then answers success and leaves a row out
 _MOST_ROWS = 100_000  # of one answer; an archive that never ends must not fill the memory
 _KEYS = {
     "STUDY": ("StudyInstanceUID", "PatientID", "AccessionNumber"),
-    "SERIES": ("StudyInstanceUID", "SeriesInstanceUID", "Modality", "SeriesNumber"),
+    "SERIES": (
+        "StudyInstanceUID",
+        "SeriesInstanceUID",
+        "Modality",
+        "SeriesNumber",
+        "NumberOfSeriesRelatedInstances",
+    ),
     "IMAGE": ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID"),
 }
 _UNIQUE = {"STUDY": "StudyInstanceUID", "SERIES": "SeriesInstanceUID", "IMAGE": "SOPInstanceUID"}
@@ -77,8 +84,19 @@ class _Walk:
                     SeriesInstanceUID=series["SeriesInstanceUID"],
                     SOPInstanceUID=query.sop_instance_uid,
                 )
-                for row in self.ask("IMAGE", wanted):
+                for row in self._images(wanted, series):
                     yield _instance(row, series)
+
+    def _images(self, wanted: Row, series: Row) -> list[Row]:
+        """Ask for the instances of a series, again while some are missing."""
+        told = series["NumberOfSeriesRelatedInstances"]
+        number = int(told) if re.fullmatch(r"[0-9]{1,6}", told) else 1
+        rows = self.ask("IMAGE", wanted)
+        for _ in range(_ASKED_AGAIN):
+            if "SOPInstanceUID" in wanted or len(rows) >= number:
+                break
+            rows = self.ask("IMAGE", wanted)
+        return rows
 
     def _studies(self, query: Query) -> list[str]:
         wanted = _present(
