@@ -1,4 +1,4 @@
-"""The command line: `radedit edit`, `check`, `replay`, `find`, `retract`.
+"""The command line: `radedit edit`, `check`, `replay`, `find`, `retract`, `phantom`.
 
 Exit 0: done. Exit 1: refused or failed, with one sentence on standard error. Exit 2: usage.
 """
@@ -12,6 +12,7 @@ import typer
 
 from radedit.lib.commands.edit import edit
 from radedit.lib.commands.edits import find, retract
+from radedit.lib.commands.phantom import phantom
 from radedit.lib.commands.verify import check, replay
 
 app = typer.Typer(
@@ -20,7 +21,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (edit, check, replay, find, retract):
+for command in (edit, check, replay, find, retract, phantom):
     app.command()(command)
 
 
