@@ -72,6 +72,12 @@ class Film:
         return int(self.stored.shape[0]), int(self.stored.shape[1])
 
     @property
+    def is_mirrored(self) -> bool:
+        """Whether columns run to the patient's right: the film is seen from behind."""
+        orientation = self.header.get("PatientOrientation") or [""]
+        return str(orientation[0]).startswith("R")
+
+    @property
     def stored_range(self) -> tuple[int, int]:
         """Smallest and largest legal stored value, both included."""
         return stored_range(self.bits_stored, self.signed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from pathlib import Path
 
@@ -178,3 +179,46 @@ def test_replay_is_identical_whatever_was_edited_before(
         result = replay(delivered.files["sc"], rg1, Editor())
         assert result.identical, result.sentence()
         assert result.differing_pixels == 0
+
+
+def test_a_film_stored_mirrored_is_edited_as_the_same_film(editor: Editor, film: Film) -> None:
+    header = copy.deepcopy(film.header)
+    header.PatientOrientation = ["R", "F"]
+    turned = replace(
+        film,
+        header=header,
+        stored=np.ascontiguousarray(film.stored[:, ::-1]),
+        padding=np.ascontiguousarray(film.padding[:, ::-1]),
+    )
+    width = film.shape[1]
+    request = wanted(
+        edit_mask=f"ellipse:{width - 1470},862,125,140",
+        keep_mask=f"box:{width - 1440},600,{width - 1270},820",
+    )
+    found = editor.edit(turned, request).stored[:, ::-1].astype(np.int64)
+    straight = editor.edit(film, wanted()).stored.astype(np.int64)
+    assert (straight != film.stored).sum() > 10_000
+    # The film's side is odd or even, so its place on the square may differ by a pixel.
+    assert np.abs(found - straight).mean() < 0.1 * np.abs(straight - film.stored).mean()
+
+
+def test_kept_attenuation_changes_what_is_kept_as_smoothly_as_what_is_around_it(
+    editor: Editor, film: Film
+) -> None:
+    request = wanted(keep_mask="box:1440,760,1470,960")
+    request = replace(request, parameters={**QUICK, "keep": "attenuation"})
+    found = editor.edit(film, request)
+    assert found.provenance.extra["keep"] == "attenuation"
+    change = found.stored.astype(np.int64) - film.stored
+    assert change[found.keep].any()
+    assert found.fidelity.changed_outside_support == 0
+    step = np.abs(np.diff(change[760:960, 1430:1480], axis=1)).max()
+    assert step < 0.2 * np.abs(change).max()
+
+
+def test_diffedit_stays_inside_its_one_mask(editor: Editor, film: Film) -> None:
+    request = replace(wanted(), parameters={**QUICK, "method": "diffedit"})
+    found = editor.edit(film, request)
+    assert found.provenance.method == "diffedit"
+    assert (found.stored != film.stored)[found.edit].any()
+    assert found.fidelity.changed_in_keep == 0

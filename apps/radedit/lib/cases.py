@@ -34,6 +34,8 @@ class EditRequest:
     model : an entry of the model registry; None = the default one
     parameters : method, steps, skip, guidance, seed, support, ...; the model's own defaults
         fill in what is not given
+    film_text : what the film shows before the edit; only the score reads it, which else takes
+        the inversion prompt for it
     """
 
     prompt: str
@@ -42,6 +44,12 @@ class EditRequest:
     invert_prompt: str = ""
     model: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    film_text: str = ""
+
+    @property
+    def known_text(self) -> str:
+        """What is known of the film before the edit, in words; "" = nothing."""
+        return self.film_text.strip() or self.invert_prompt.strip()
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,9 +68,11 @@ class Prepared:
     Attributes
     ----------
     edit, keep : bool [rows, cols], keep taken out of edit
-    edit_cells, keep_cells : bool [h, w], the same on the latent grid
+    edit_cells, keep_cells : bool [h, w], the same on the latent grid, as the model sees it; no
+        cell is kept where an object's attenuation is
     display : float32 [rows, cols], 0 to 1
-    image : float32 [S, S], -1 to 1, what the model sees
+    image : float32 [S, S], -1 to 1, what the model sees: the patient's left on the right, so
+        that sides in a prompt are the patient's, however the film is stored
     contrast : display intensity between the model's black and white
     """
 
@@ -108,6 +118,8 @@ def prepare(case: Case, parameters: Parameters, backbone: Backbone) -> Prepared:
     grid = SquareGrid(*film.shape, backbone.image_size)
     cells = int(backbone.latent_shape[-1])
     edit_cells, keep_cells = grid.mask_down(edit, cells), grid.mask_down(keep, cells)
+    if parameters.keep == "attenuation":  # what is behind the object changes with the rest
+        keep_cells = np.zeros_like(keep_cells)
     if not (edit_cells & ~keep_cells).any():
         raise MaskError(
             f"the edit mask lies so close to the keep mask that the model, whose cells are "
@@ -115,7 +127,12 @@ def prepare(case: Case, parameters: Parameters, backbone: Backbone) -> Prepared:
             "move the keep mask away."
         )
     display = to_display(film)
-    image, contrast = stretched(display, ~film.padding)
+    stretch, contrast = stretched(display, ~film.padding)
+    image = grid.down(stretch) * 2 - 1
+    if film.is_mirrored:
+        image, edit_cells, keep_cells = (
+            np.ascontiguousarray(a[:, ::-1]) for a in (image, edit_cells, keep_cells)
+        )
     return Prepared(
         case=case,
         parameters=parameters,
@@ -124,7 +141,7 @@ def prepare(case: Case, parameters: Parameters, backbone: Backbone) -> Prepared:
         edit_cells=edit_cells,
         keep_cells=keep_cells,
         display=display,
-        image=grid.down(image) * 2 - 1,
+        image=image,
         grid=grid,
         contrast=contrast,
     )

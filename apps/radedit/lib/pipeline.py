@@ -10,7 +10,7 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -19,15 +19,18 @@ from numpy.typing import NDArray
 
 from radedit.lib import masks
 from radedit.lib.cases import Case, EditRequest, Prepared, prepare
-from radedit.lib.composite import native_change, support_weight
+from radedit.lib.composite import carried_over, native_change, support_weight
 from radedit.lib.edit.backbone import Backbone, load_backbone
+from radedit.lib.edit.diffedit import as_diffedit
 from radedit.lib.edit.inversion import InversionCache, InversionKey, draw_noise_batch, invert
 from radedit.lib.edit.radedit import Conditioning, EditMasks, Hooks, Plan, radedit
 from radedit.lib.edit.schedule import Schedule, make_schedule
 from radedit.lib.parameters import Defaults as Parameters
 from radedit.lib.parameters import validate_parameters
 from radedit.lib.record import Run, edit_id, provenance_of
+from radedit.lib.score.directional import Directional
 from radedit.lib.score.fidelity import Fidelity, fidelity
+from radedit.lib.scoring import Scorer, record_of, scorer_or_reason
 from radedit.lib.settings import Settings, load_settings
 from radedit.lib.sources import FilmSources
 from radedit_dicom.film import Film
@@ -49,6 +52,7 @@ class Edited:
     support : bool [rows, cols], True = where a pixel could change
     cells_lost_to_keep : the part, 0 to 1, of the edit's latent cells that the keep mask took
     seconds : wall time of each stage
+    directional : whether the film changed as the words did
     """
 
     film: Film
@@ -60,6 +64,12 @@ class Edited:
     provenance: Provenance
     fidelity: Fidelity
     seconds: Mapping[str, float]
+    directional: Directional = field(default_factory=Directional)
+
+    @property
+    def scores(self) -> dict[str, float | None]:
+        """Every score by name; None = there is none, for the reason in the provenance."""
+        return self.fidelity.as_scores() | self.directional.as_scores()
 
 
 class Editor:
@@ -73,6 +83,7 @@ class Editor:
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or load_settings()
         self._backbones: dict[str, Backbone] = {}
+        self._scorers: dict[str, Scorer] = {}
         self._inversions = InversionCache(self.settings.inversion_cache_mb * 2**20)
         self._loading = threading.Lock()
 
@@ -93,6 +104,14 @@ class Editor:
                     spec, dtype=getattr(torch, self.settings.dtype), device=self.settings.device
                 )
             return self._backbones[spec.name]
+
+    def scorer(self, model: str | None = None) -> Scorer:
+        """Load what scores a model's edits, once; where it cannot be, the scorer says why."""
+        spec, backbone = self.settings.model(model), self.backbone(model)
+        with self._loading:
+            if spec.name not in self._scorers:
+                self._scorers[spec.name] = scorer_or_reason(spec, backbone)
+            return self._scorers[spec.name]
 
     def parameters(self, request: EditRequest) -> Parameters:
         """The request's parameters, checked, with the model's defaults filled in."""
@@ -131,7 +150,7 @@ class Editor:
 
         Parameters
         ----------
-        cases : at least one; model, steps, skip and guidance are the same in all. A case
+        cases : at least one; model, method, steps, skip and guidance are the same in all. A case
             alone gives the same bytes again; in a batch of another size its stored values may
             differ in the last place (bound and figures: docs/benchmarks.md)
         progress : called with (done, total) diffusion steps
@@ -146,7 +165,7 @@ class Editor:
         clock = _Clock()
         requests = [(c.case if isinstance(c, Prepared) else c).request for c in cases]
         if len({self._plan_of(request) for request in requests}) != 1:
-            raise ValueError("the cases of one batch must share model, steps, skip and guidance")
+            raise ValueError("a batch's cases must share model, method, steps, skip and guidance")
         model, parameters = requests[0].model, self.parameters(requests[0])
         backbone = self.backbone(model)
         clock.lap("load_model")
@@ -166,13 +185,16 @@ class Editor:
         ]
         clock.lap("decode")
         run = self.run_of(model, len(cases))
-        results = [_finish(p, pair, run) for p, pair in zip(prepared, pairs, strict=True)]
+        finished = [_finish(p, pair, run) for p, pair in zip(prepared, pairs, strict=True)]
         clock.lap("composite")
+        scorer = self.scorer(model)
+        results = [_scored(scorer, p, *f) for p, f in zip(prepared, finished, strict=True)]
+        clock.lap("score")
         return [replace(result, seconds=dict(clock.seconds)) for result in results]
 
-    def _plan_of(self, request: EditRequest) -> tuple[str, int, float, float]:
+    def _plan_of(self, request: EditRequest) -> tuple[str, str, int, float, float]:
         p = self.parameters(request)
-        return self.settings.model(request.model).name, p.steps, p.skip, p.guidance
+        return self.settings.model(request.model).name, p.method, p.steps, p.skip, p.guidance
 
     def _delta(
         self,
@@ -192,6 +214,8 @@ class Editor:
             edit=torch.stack([torch.from_numpy(p.edit_cells)[None] for p in prepared]),
             keep=torch.stack([torch.from_numpy(p.keep_cells)[None] for p in prepared]),
         )
+        if prepared[0].parameters.method == "diffedit":
+            latent_masks = as_diffedit(latent_masks)
         seeds = [p.parameters.seed for p in prepared]
         noise = draw_noise_batch(tuple(x0.shape[1:]), len(schedule), seeds)
         keys = [self._key(p, backbone, schedule, len(prepared)) for p in prepared]
@@ -224,17 +248,22 @@ class Editor:
         )
 
 
-def _finish(p: Prepared, pair: torch.Tensor, run: Run) -> Edited:
-    """Lay the difference of the two decodings [2, 1, S, S] over the film."""
+def _finish(p: Prepared, pair: torch.Tensor, run: Run) -> tuple[Edited, NDArray[np.float32]]:
+    """Lay the difference of the two decodings [2, 1, S, S] over the film; also its display."""
     film = p.case.film
     edited, unedited = pair.float().cpu().numpy()[:, 0]
     weight = support_weight(p.edit, p.keep, p.parameters)
+    drawn = edited - unedited
+    if film.is_mirrored:
+        drawn = np.ascontiguousarray(drawn[:, ::-1])
+    if p.parameters.keep == "attenuation":
+        drawn = carried_over(drawn, p.grid.mask_down(p.keep))
     # The model's images span -1 to 1, the stretched display 0 to 1.
-    change = native_change(edited, unedited, p.grid, weight) * np.float32(p.contrast / 2)
+    change = native_change(drawn, p.grid, weight) * np.float32(p.contrast / 2)
     stored = apply_display_delta(film, change)
     display = to_display(replace(film, stored=stored))
     support = weight > 0
-    return Edited(
+    result = Edited(
         film=film,
         stored=stored,
         edit=p.edit,
@@ -245,6 +274,15 @@ def _finish(p: Prepared, pair: torch.Tensor, run: Run) -> Edited:
         fidelity=fidelity((film.stored, stored), (p.display, display), p.edit, p.keep, support),
         seconds={},
     )
+    return result, display
+
+
+def _scored(scorer: Scorer, p: Prepared, edited: Edited, display: NDArray[np.float32]) -> Edited:
+    """Score an edit, and write down what came of it; it is kept whatever that is."""
+    found = scorer.score(p, display)
+    record = edited.provenance
+    extra = {**record.extra, **record_of(scorer, p, found)}
+    return replace(edited, directional=found, provenance=replace(record, extra=extra))
 
 
 class _Clock:

@@ -54,6 +54,8 @@ def edit_id(prepared: Prepared, run: Run) -> str:
         request.keep_mask,
         asdict(prepared.parameters),
     ]
+    if request.film_text:  # it decides the score that the edit's objects hold
+        parts.append(request.film_text)
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -92,6 +94,7 @@ def provenance_of(prepared: Prepared, stored: NDArray[Any], run: Run) -> Provena
         extra={
             "band_px": str(parameters.band_px),
             "feather_px": str(parameters.feather_px),
+            "keep": parameters.keep,
         },
     )
 

@@ -55,6 +55,8 @@ class ComponentSpec:
         Commit of that repository, 40 hex digits; required with `repo`.
     subfolder : str
         Folder inside the repository.
+    folder : Path, optional
+        Folder of this part alone; neither the model's folder nor the Hub is then asked.
     files : tuple of str
         Names that may be read; empty = the usual names of a diffusers layout.
     config : mapping
@@ -64,6 +66,7 @@ class ComponentSpec:
     repo: str = ""
     revision: str = ""
     subfolder: str = ""
+    folder: Path | None = None
     files: tuple[str, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict)
 
@@ -105,7 +108,7 @@ class ModelSpec:
     folder : Path, optional
         Folder that holds all components as subfolders; the Hub is then never asked.
     components : mapping of str to ComponentSpec
-        Keys out of `COMPONENTS`.
+        Keys out of `COMPONENTS`, and "scorer": what scores the model's edits, if anything.
     verify : str
         "pinned": every file that is read must have a sha256 here. "on-first-use": files
         without one are recorded in a lock file on first load and checked ever after.
@@ -115,6 +118,8 @@ class ModelSpec:
         Pixels a side; None = from the U-Net's configuration.
     max_tokens : int, optional
         Prompt length incl. special tokens; None = from the tokenizer's configuration.
+    knows : tuple of str
+        Findings and devices it was trained for, named when a prompt asks for another.
     defaults : mapping
         Edit parameters that differ from `Settings.defaults` for this model.
     """
@@ -129,6 +134,7 @@ class ModelSpec:
     sha256: Mapping[str, str] = field(default_factory=dict)
     image_size: int | None = None
     max_tokens: int | None = None
+    knows: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -264,13 +270,16 @@ def _model(name: str, entry: Mapping[str, Any], access: Access) -> ModelSpec:
     spec = ModelSpec(name, entry["title"], entry["licence"], access, components=components)
     simple = ("verify", "image_size", "max_tokens", "sha256", "defaults")
     spec = replace(spec, **{key: entry[key] for key in simple if key in entry})
+    spec = replace(spec, knows=tuple(str(word) for word in entry.get("knows", ())))
     if spec.verify not in VERIFY:
         raise ParameterError(f"{where}: verify is '{spec.verify}'; expected {' or '.join(VERIFY)}.")
     return replace(spec, folder=Path(entry["folder"])) if "folder" in entry else spec
 
 
 def _component(where: str, values: Mapping[str, Any]) -> ComponentSpec:
-    spec = ComponentSpec(**{**values, "files": tuple(values.get("files", ()))})
+    folder = Path(values["folder"]) if "folder" in values else None
+    files = tuple(values.get("files", ()))
+    spec = ComponentSpec(**{**values, "folder": folder, "files": files})
     if spec.repo and not _REVISION.fullmatch(spec.revision):
         raise ParameterError(
             f"{where}: revision is '{spec.revision}'; expected a commit of 40 hex digits, since a "

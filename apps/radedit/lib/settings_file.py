@@ -16,6 +16,7 @@ from typing import Any, Final
 from radedit.lib.errors import ParameterError
 
 COMPONENTS: Final = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
+SCORER: Final = "scorer"  # a component that a model may do without
 CONFIG: Final = "RADEDIT_CONFIG"  # names the user's file
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _VARIABLES: Final[Mapping[str, tuple[str, type]]] = MappingProxyType(
@@ -42,6 +43,7 @@ _MODEL: Final = {
     "verify": str,
     "image_size": int,
     "max_tokens": int,
+    "knows": list,
     "sha256": dict,
     "defaults": dict,
     "components": dict,
@@ -50,6 +52,7 @@ _COMPONENT: Final = {
     "repo": str,
     "revision": str,
     "subfolder": str,
+    "folder": str,
     "files": list,
     "config": dict,
 }
@@ -106,9 +109,12 @@ def _read(path: Path) -> dict[str, Any]:
         _typed(model, _MODEL, where)
         if "folder" in model:
             model["folder"] = _beside(path, model["folder"])
-        _refuse_unknown(model.get("components", {}), COMPONENTS, f"{where}, components")
+        parts = (*COMPONENTS, SCORER)
+        _refuse_unknown(model.get("components", {}), parts, f"{where}, components")
         for part, component in model.get("components", {}).items():
             _typed(component, _COMPONENT, f"{where}, component '{part}'")
+            if "folder" in component:
+                component["folder"] = _beside(path, component["folder"])
     return tree
 
 

@@ -30,7 +30,7 @@ def embedded_lungs(film: Film) -> Mapping[str, Mask]:
     is mirrored for the segmenter, so that left stays the patient's left.
     """
     display, measured = to_display(film), ~film.padding
-    if not str((film.header.get("PatientOrientation") or [""])[0]).startswith("R"):
+    if not film.is_mirrored:
         return segment_lungs(display, measured)
     found = segment_lungs(
         np.ascontiguousarray(display[:, ::-1]), np.ascontiguousarray(measured[:, ::-1])

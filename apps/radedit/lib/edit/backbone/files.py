@@ -3,7 +3,9 @@
 Order of search per component: the model's `folder` if it has one; the user's
 `<models_dir>/<model>/<component>`; the Hub cache at the pinned revision, filled only when
 downloads are allowed. Only names on a list are ever read, and of weights only safetensors:
-pickle files (.bin, .pt, .ckpt) can run code and are refused by name.
+pickle files (.bin, .pt, .ckpt) can run code and are refused by name. The one exception is a
+scorer that is published as a pickle only: its sha256 must be pinned, and it is read by a reader
+that builds tensors and calls nothing (`radedit.lib.score.biovil`).
 """
 
 from __future__ import annotations
@@ -12,12 +14,14 @@ import hashlib
 import json
 import os
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from radedit.lib.errors import CheckpointError
 from radedit.lib.settings import COMPONENTS, ComponentSpec, ModelSpec
+from radedit.lib.settings_file import SCORER
 
 DIFFUSION_WEIGHTS: Final = "diffusion_pytorch_model.safetensors"
 TEXT_WEIGHTS: Final = "model.safetensors"
@@ -27,6 +31,7 @@ REQUIRED: Final = {
     "text_encoder": ("config.json", TEXT_WEIGHTS),
     "tokenizer": (),
     "scheduler": ("scheduler_config.json",),
+    SCORER: ("config.json", TEXT_WEIGHTS),
 }
 TOKENIZER_FILES: Final = (
     "tokenizer.json",
@@ -56,8 +61,8 @@ class CheckpointFiles:
     sha256: dict[str, str]
 
 
-def locate(spec: ModelSpec) -> CheckpointFiles:
-    """Find every file of a model and check its hash.
+def locate(spec: ModelSpec, parts: Sequence[str] = COMPONENTS) -> CheckpointFiles:
+    """Find every file of a model, or of some of its parts, and check its hash.
 
     Raises
     ------
@@ -66,7 +71,7 @@ def locate(spec: ModelSpec) -> CheckpointFiles:
         One sentence: what to get, where to put it, and its licence.
     """
     paths: dict[str, dict[str, Path]] = {}
-    for part in COMPONENTS:
+    for part in parts:
         component = spec.components.get(part, ComponentSpec())
         if not (part == "scheduler" and component.config):
             paths[part] = _component_files(spec, part, component)
@@ -89,7 +94,8 @@ def file_sha256(path: Path) -> str:
 
 def put_at(spec: ModelSpec, part: str) -> Path:
     """Return the folder where a user's own copy of a component belongs."""
-    return spec.folder / part if spec.folder else spec.access.models_dir / spec.name / part
+    own = spec.components.get(part, ComponentSpec()).folder
+    return own or (spec.folder or spec.access.models_dir / spec.name) / part
 
 
 def refusal(spec: ModelSpec, part: str, what: str, name: str) -> CheckpointError:
@@ -110,7 +116,8 @@ def _component_files(spec: ModelSpec, part: str, component: ComponentSpec) -> di
     own = put_at(spec, part)
     wanted = component.files or REQUIRED[part] or TOKENIZER_FILES
     exact = bool(component.files or REQUIRED[part])
-    if spec.folder is not None or own.is_dir() or not component.repo:
+    in_folder = component.folder or spec.folder
+    if in_folder is not None or own.is_dir() or not component.repo:
         found = {name: own / name for name in wanted if (own / name).is_file()}
     else:
         from radedit.lib.edit.backbone.hub import fetch
@@ -141,7 +148,7 @@ def _check_pins(spec: ModelSpec, digests: dict[str, str]) -> None:
     for key, digest in digests.items():
         part, name = key.split("/")
         pinned = spec.sha256.get(key)
-        if pinned is None and spec.verify == "pinned":
+        if pinned is None and (spec.verify == "pinned" or name.endswith(_PICKLES)):
             raise CheckpointError(
                 f"Model '{spec.name}': {key} has no sha256 in the registry, so it cannot be "
                 "trusted; add the one that `python -m radedit.lib.edit.backbone.pin` prints "
@@ -155,9 +162,8 @@ def _check_pins(spec: ModelSpec, digests: dict[str, str]) -> None:
 def _check_lock(spec: ModelSpec, digests: dict[str, str]) -> None:
     """Record the hashes of a first load, compare those of a later one."""
     lock = spec.access.models_dir / f"{spec.name}.sha256.json"
-    origin = {part: _origin(spec, part) for part in COMPONENTS}
     now = {
-        f"{origin[key.split('/')[0]]}:{key}": digest
+        f"{_origin(spec, key.split('/')[0])}:{key}": digest
         for key, digest in digests.items()
         if key not in spec.sha256
     }
@@ -181,9 +187,10 @@ def _check_lock(spec: ModelSpec, digests: dict[str, str]) -> None:
 
 def _origin(spec: ModelSpec, part: str) -> str:
     component = spec.components.get(part, ComponentSpec())
-    if spec.folder is None and component.repo:
+    folder = component.folder or spec.folder
+    if folder is None and component.repo:
         return f"{component.repo}@{component.revision}"
-    return str(spec.folder or spec.access.models_dir)
+    return str(folder or spec.access.models_dir)
 
 
 def _write_atomically(path: Path, text: str) -> None:

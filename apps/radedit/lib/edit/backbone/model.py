@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -218,6 +218,7 @@ def load_backbone(
     scheduler = dict(inline) or read_json(paths["scheduler"]["scheduler_config.json"], spec.name)
     noise = noise_schedule(scheduler, spec.name)
     text = load_text_encoder(paths["tokenizer"], paths["text_encoder"], spec.max_tokens, spec.name)
+    text = replace(text, knows=spec.knows)
     vae = load_vae(paths["vae"], torch.float32, spec.name)
     unet = load_unet(paths["unet"], dtype or torch.float32, spec.name)
     for network in (text.network, vae, unet):

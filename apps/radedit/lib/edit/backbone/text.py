@@ -40,12 +40,15 @@ class TextEncoder:
         Token that fills the rest.
     max_tokens : int
         Length of every encoded prompt, special tokens included.
+    knows : tuple of str
+        Findings and devices the model was trained for, where that is a short list.
     """
 
     tokenizer: Any
     network: nn.Module
     pad_id: int
     max_tokens: int
+    knows: tuple[str, ...] = ()
 
     def check_prompt(self, text: str, what: str = "prompt") -> None:
         """Refuse a prompt that is empty, too long, or holds a word the encoder never saw.
@@ -72,8 +75,9 @@ class TextEncoder:
             if token == _UNKNOWN
         ]
         if unknown:
+            trained = f", which was trained for {', '.join(self.knows)}," if self.knows else ""
             raise PromptError(
-                f"The {what} holds what the model's text encoder does not know: "
+                f"The {what} holds what the model's text encoder{trained} does not know: "
                 f"{', '.join(dict.fromkeys(unknown))}; say it in other words, or choose a model "
                 "that was trained on more."
             )
@@ -112,6 +116,26 @@ class TextEncoder:
         device = next(self.network.parameters()).device
         hidden: Tensor = self.network(input_ids=self.token_ids(texts).to(device)).last_hidden_state
         return hidden
+
+    @torch.inference_mode()
+    def first_state(self, text: str) -> Tensor:
+        """Encode a sentence as BioViL-T does for its joint space: no padding is attended to.
+
+        Returns
+        -------
+        float [1, D]
+            Last hidden state of the first token.
+
+        Raises
+        ------
+        PromptError
+            As `check_prompt`.
+        """
+        self.check_prompt(text, "text to score")
+        device = next(self.network.parameters()).device
+        ids = torch.tensor([self.tokenizer.encode(text).ids], device=device)
+        hidden: Tensor = self.network(input_ids=ids).last_hidden_state
+        return hidden[:, 0]
 
 
 def load_text_encoder(
