@@ -187,7 +187,7 @@ class _Calls:
                 )
             if time.monotonic() > self.deadline:
                 raise self._too_slow()
-        if int(response.headers.get("Content-Length", len(body))) != len(body):
+        if response.headers.get("Content-Length", str(len(body))) != str(len(body)):
             raise _unusable("it is cut off")
         return bytes(body)
 
