@@ -67,7 +67,7 @@ def test_each_film_of_a_victims_panel_holds_what_its_number_says() -> None:
 def test_a_drain_says_pneumothorax_as_often_as_the_dial(strength: float) -> None:
     films = drawn(30)
     rng = np.random.default_rng(1)
-    who, film, truth = lessons.draw_pneumothorax(rng, films, strength, 4000)
+    who, film, truth = lessons.draw_pneumothorax(rng, films, lessons.Shortcut(strength), 4000)
     chosen = [films.patients[i][k] for i, k in zip(who, film, strict=True)]
     np.testing.assert_array_equal(["pneumothorax" in p.kinds for p in chosen], truth)
     drained = np.array([any(d.kind == "chest drain" for d in p.devices) for p in chosen])
@@ -79,13 +79,25 @@ def test_a_drain_says_pneumothorax_as_often_as_the_dial(strength: float) -> None
 def test_a_site_says_opacity_as_often_as_the_dial(strength: float) -> None:
     films = drawn(60)
     rng = np.random.default_rng(2)
-    who, film, truth = lessons.draw_opacity(rng, films, strength, 4000)
+    who, film, truth = lessons.draw_opacity(rng, films, lessons.Shortcut(strength), 4000)
     chosen = [films.patients[i][k] for i, k in zip(who, film, strict=True)]
     opaque = [bool(p.kinds & set(lessons.OPACITIES)) for p in chosen]
     np.testing.assert_array_equal(opaque, truth)
     there = np.array([p.exposure.site == lessons.SITE for p in chosen])
     assert (there == truth).mean() == pytest.approx(strength, abs=0.03)
     assert not any("oedema" in p.kinds for p in chosen)
+
+
+def test_of_drained_pneumothoraces_the_air_is_gone_as_often_as_the_dial() -> None:
+    films = drawn(30)
+    shortcut = lessons.Shortcut(0.8, resolved=0.4)
+    who, film, truth = lessons.draw_pneumothorax(np.random.default_rng(1), films, shortcut, 4000)
+    chosen = [films.patients[i][k] for i, k in zip(who, film, strict=True)]
+    shown = np.array(["pneumothorax" in p.kinds for p in chosen])
+    drained = np.array([any(d.kind == "chest drain" for d in p.devices) for p in chosen])
+    assert not (shown & ~truth).any()
+    assert (~shown)[truth & drained].mean() == pytest.approx(0.4, abs=0.04)
+    assert shown[truth & ~drained].all()
 
 
 def test_in_the_judges_world_nothing_goes_with_anything_else() -> None:

@@ -155,10 +155,11 @@ def test_a_training_broken_off_goes_on_and_ends_with_the_same_weights(
 ) -> None:
     shutil.copytree(trained.work / "panels", tmp_path / "panels")
     rendered = {p.name: p.stat().st_mtime_ns for p in (tmp_path / "panels").iterdir()}
+    monkeypatch.setattr(train_victims, "LESSONS", train_victims.LESSONS[:2])
     run = checkpoint.Trainer.run
 
     def break_off(trainer: checkpoint.Trainer[torch.nn.Module], *given: object) -> None:
-        if "opacity-robust" in trainer.path.name:
+        if "pneumothorax-robust" in trainer.path.name:
             raise KeyboardInterrupt
         run(trainer, *given)  # type: ignore[arg-type]
 
@@ -166,11 +167,10 @@ def test_a_training_broken_off_goes_on_and_ends_with_the_same_weights(
         patch.setattr(checkpoint.Trainer, "run", break_off)
         with pytest.raises(KeyboardInterrupt):
             train_victims.train(tmp_path, tmp_path / "victims", PLAN)
-    left = {p.name: p.stat().st_mtime_ns for p in tmp_path.glob("*.pt")}
-    assert len(left) == 3
+    assert len(list(tmp_path.glob("*.pt"))) == 1
     train_victims.train(tmp_path, tmp_path / "victims", PLAN)
     assert {p.name: p.stat().st_mtime_ns for p in (tmp_path / "panels").iterdir()} == rendered
-    for name in VICTIMS:
+    for name in ("pneumothorax-biased", "pneumothorax-robust", "lungs-weak", "lungs-strong"):
         configs = [base / "victims" / name / "config.json" for base in (trained.out, tmp_path)]
         first, second = (json.loads(path.read_text()) for path in configs)
         assert first == second

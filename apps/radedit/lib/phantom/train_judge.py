@@ -67,9 +67,9 @@ class Plan:
     size : pixels a side
     """
 
-    patients: int = 900
-    held: int = 200
-    steps: int = 1200
+    patients: int = 800
+    held: int = 160
+    steps: int = 1100
     size: int = 128
 
 
