@@ -1,4 +1,4 @@
-"""The command line: `radedit edit`, `check`, `replay`, `find`, `retract`, `phantom`.
+"""The command line: `radedit edit`, `check`, `replay`, `find`, `retract`, `phantom`, `bench`.
 
 Exit 0: done. Exit 1: refused or failed, with one sentence on standard error. Exit 2: usage.
 """
@@ -10,6 +10,7 @@ import warnings
 
 import typer
 
+from radedit.lib.commands.bench import bench
 from radedit.lib.commands.edit import edit
 from radedit.lib.commands.edits import find, retract
 from radedit.lib.commands.phantom import phantom
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 for command in (edit, check, replay, find, retract, phantom):
     app.command()(command)
+app.add_typer(bench, name="bench")
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""Measurements against the phantom's truth; `radedit bench` runs them."""

@@ -1,0 +1,191 @@
+"""What is measured on one film: error, change elsewhere, a drain that stayed, seams.
+
+Films are float32 [rows, cols], display intensity 0 to 1; masks bool [rows, cols]. Lengths are
+in pixels of a film of 512 a side and grow with it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import (
+    binary_dilation,
+    distance_transform_edt,
+    gaussian_filter,
+    gaussian_gradient_magnitude,
+)
+
+Image = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+
+RING_PX = (2.0, 6.0)  # around a drain, where the lung is that it is compared with
+BRIGHT = 0.25  # of the drain's median signal in the truth, above which a pixel is drain
+BAND_PX = 3.0  # half width of the band along a border: 3 pixels in all at 256 a side
+PLACES, FEWEST_PLACES = 100, 20  # of a film, that a border's gradient is compared with
+
+
+def scale_of(shape: tuple[int, ...]) -> float:
+    """Pixels of this film per pixel of a film of 512 a side."""
+    return max(shape) / 512
+
+
+def mean_error(image: Image, truth: Image, where: Mask) -> float:
+    """Mean absolute difference inside a mask; 0 where the mask is empty."""
+    return float(np.abs(image - truth)[where].mean()) if where.any() else 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Drain:
+    """A drain as the true counterfactual shows it, to be looked for in edited films.
+
+    What the drain adds to a film is the film less the true film of the same patient without
+    finding and drain, less what of that is also found in a ring of lung around it. So neither
+    the anatomy behind the drain counts, nor an edit's smooth errors.
+
+    Parameters
+    ----------
+    truth : the true counterfactual: finding gone, drain there
+    empty : the same without the drain
+    mask : the drain where it crosses the lungs; not empty
+    whole : the whole drain, of which no part is taken for lung
+    """
+
+    truth: Image
+    empty: Image
+    mask: Mask
+    whole: Mask
+
+    def compare(self, image: Image) -> tuple[float, float]:
+        """Find the drain in a film.
+
+        Returns
+        -------
+        dice : of the pixels taken for drain here and in the truth, 0 to 1
+        contrast : the drain's contrast to the lung around it, over the truth's; 1 = the same
+        """
+        expected, found = self._signal(self.truth), self._signal(image)
+        threshold = BRIGHT * float(np.median(expected[self.mask]))
+        near = self._distance() <= RING_PX[0] * self._px
+        near &= self._around(RING_PX[0])
+        blur = 0.7 * self._px
+        there = (gaussian_filter(expected, blur) > threshold) & near
+        here = (gaussian_filter(found, blur) > threshold) & near
+        dice = 2 * float((there & here).sum()) / max(1, int(there.sum() + here.sum()))
+        ring = self._ring()
+        return dice, self._contrast(image, ring) / self._contrast(self.truth, ring)
+
+    @property
+    def _px(self) -> float:
+        return scale_of(self.mask.shape)
+
+    def _distance(self) -> NDArray[np.float64]:
+        return np.asarray(distance_transform_edt(~self.whole))
+
+    def _around(self, px: float) -> Mask:
+        return np.asarray(binary_dilation(self.mask, iterations=max(1, round(px * self._px))))
+
+    def _ring(self) -> Mask:
+        distance = self._distance() / self._px
+        return (distance > RING_PX[0]) & (distance <= RING_PX[1]) & self._around(RING_PX[1] + 1)
+
+    def _signal(self, image: Image) -> Image:
+        """What the drain adds at each pixel, by the ring's values carried over it."""
+        added, ring, reach = image - self.empty, self._ring().astype("f4"), 4 * self._px
+        around = gaussian_filter(added * ring, reach)
+        return np.asarray(added - around / np.maximum(gaussian_filter(ring, reach), 1e-6), "f4")
+
+    def _contrast(self, image: Image, ring: Mask) -> float:
+        added = image - self.empty
+        return float(added[self.mask].mean() - added[ring].mean())
+
+
+@dataclass(frozen=True)
+class Seam:
+    """Gradient along an edit's border against other places of the film.
+
+    Attributes
+    ----------
+    mean : mean gradient magnitude in the band, display intensity per pixel
+    z : the mean, in standard deviations of those of the same band at other places of the
+        untouched film; None where the band fits in too few of them
+    """
+
+    mean: float
+    z: float | None
+
+
+@dataclass(frozen=True, eq=False)
+class Border:
+    """The band along an edit mask's border, and the same band at other places of a film.
+
+    Attributes
+    ----------
+    band : bool [rows, cols]
+    usual : float64 [PLACES or less], mean gradients of the untouched film at other places
+    """
+
+    band: Mask
+    usual: NDArray[np.float64]
+
+    def seam(self, image: Image) -> Seam:
+        """Measure a film along the border."""
+        mean = float(_gradient(image)[self.band].mean())
+        if len(self.usual) < FEWEST_PLACES:
+            return Seam(mean, None)
+        return Seam(mean, (mean - float(self.usual.mean())) / max(float(self.usual.std()), 1e-9))
+
+
+def border_of(edit: Mask, film: Image, chest: Mask, seed: int) -> Border:
+    """Lay a band along the border of an edit mask and try it elsewhere on the film.
+
+    Parameters
+    ----------
+    edit : its border is measured
+    film : untouched
+    chest : other places lie, four fifths of them and more, in the rectangle around this mask
+    seed : of the places: shifted at random, turned round left to right or upside down
+    """
+    band = border_band(edit)
+    gradient, rng = _gradient(film), np.random.default_rng([seed, 0x5EA])
+    points = np.argwhere(band)
+    allowed, shape = _rectangle(chest), np.array(band.shape)
+    usual: list[float] = []
+    for _ in range(40 * PLACES):
+        placed = points * rng.choice([-1, 1], 2)
+        placed = placed - placed.min(0)
+        placed = placed + rng.integers(0, np.maximum(shape - placed.max(0), 1))
+        if (placed >= shape).any():
+            continue
+        rows, cols = placed.T
+        if allowed[rows, cols].mean() >= 0.8 and band[rows, cols].mean() <= 0.2:
+            usual.append(float(gradient[rows, cols].mean()))
+        if len(usual) == PLACES:
+            break
+    return Border(band, np.array(usual))
+
+
+def border_band(edit: Mask) -> Mask:
+    """All within BAND_PX of a mask's border, but the film's own edge."""
+    distance = np.where(edit, distance_transform_edt(edit), distance_transform_edt(~edit))
+    band = np.asarray(distance <= BAND_PX * scale_of(edit.shape))
+    band[[0, -1]] = band[:, [0, -1]] = False
+    return band
+
+
+def _gradient(image: Image) -> Image:
+    return np.asarray(gaussian_gradient_magnitude(image, scale_of(image.shape)), "f4")
+
+
+def _rectangle(mask: Mask) -> Mask:
+    rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    filled = np.zeros_like(mask)
+    filled[rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1] = True
+    return filled
+
+
+def dice(one: Mask, other: Mask) -> float:
+    """Overlap of two masks, 0 to 1; 1 where both are empty."""
+    total = int(one.sum() + other.sum())
+    return 2 * float((one & other).sum()) / total if total else 1.0

@@ -1,0 +1,228 @@
+"""All patients of the bench: shared among processes, written down one by one, gone on with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from radedit.lib.bench.cases import FIRST_SEED, draw
+from radedit.lib.bench.truth import REMOVALS, Bench, Measured, Row, measure, removal_request
+from radedit.lib.cases import EditRequest
+from radedit.lib.errors import OutputError, ParameterError, RadEditError
+from radedit.lib.phantom.instances import tool_version
+from radedit.lib.pipeline import Editor
+from radedit.lib.stress.judge import FOLDER as JUDGE
+from radedit.lib.stress.judge import load_judge
+
+FORMAT = "radedit-bench-truth-1"
+ROWS = "rows.jsonl"
+PICTURED = 4  # first patients, whose films are kept for the pictures
+HEADLINE = "radedit, attenuation kept"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run.
+
+    Attributes
+    ----------
+    patients : how many, from seed FIRST_SEED on
+    size : pixels of a film's longer side
+    model : an entry of the model registry; None = the default one
+    parameters : over the model's defaults
+    judge : folder of the judge's weights
+    workers : processes, each on one core; 1 = this process
+    timed : edits whose time is taken, after one to warm up
+
+    Raises
+    ------
+    ParameterError
+        A number is less than 1.
+    """
+
+    patients: int = 100
+    size: int = 512
+    model: str | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    judge: Path = JUDGE
+    workers: int = 1
+    timed: int = 12
+
+    def __post_init__(self) -> None:
+        """Check the numbers."""
+        if min(self.patients, self.size, self.workers, self.timed) < 1:
+            raise ParameterError("patients, workers and timed edits are numbers from 1 up.")
+
+
+def open_bench(plan: Plan) -> Bench:
+    """Load what the plan measures with.
+
+    Raises
+    ------
+    CheckpointError
+        The editor's or the judge's weights are missing or damaged.
+    """
+    judge = load_judge(plan.judge)
+    editor = Editor()
+    editor.backbone(plan.model)
+    return Bench(editor, judge, plan.model, plan.size, plan.parameters)
+
+
+def facts(plan: Plan, bench: Bench) -> dict[str, Any]:
+    """All that the figures follow from, but the number of patients."""
+    settings, backbone = bench.editor.settings, bench.editor.backbone(plan.model)
+    request = EditRequest("", model=plan.model, parameters=plan.parameters)
+    return {
+        "format": FORMAT,
+        "version": tool_version(),
+        "first_seed": FIRST_SEED,
+        "size": plan.size,
+        "model": backbone.name,
+        "model_sha256": backbone.sha256,
+        "judge_sha256": bench.judge.sha256,
+        "device": settings.device,
+        "dtype": settings.dtype,
+        "parameters": asdict(bench.editor.parameters(request)),
+    }
+
+
+def run(plan: Plan, bench: Bench, work: Path, progress: Callable[[int, int], None]) -> list[Row]:
+    """Measure every patient that `work` does not hold yet; all rows by number.
+
+    Raises
+    ------
+    OutputError
+        `work` cannot be written.
+    RadEditError
+        An edit is refused or fails, or a process ended.
+    """
+    key = hashlib.sha256(json.dumps(facts(plan, bench), sort_keys=True).encode()).hexdigest()
+    with _writable():
+        work.mkdir(parents=True, exist_ok=True)
+        done = _read(work, key)
+    missing = [number for number in range(plan.patients) if number not in done]
+    total = plan.patients
+    progress(total - len(missing), total)
+    for measured in _measured(plan, bench, missing):
+        with _writable():
+            _write(measured, work, key)
+        done[measured.row["number"]] = measured.row
+        progress(sum(number in done for number in range(total)), total)
+    return [done[number] for number in range(total)]
+
+
+def seconds(plan: Plan, bench: Bench) -> list[float]:
+    """Wall time of one warm edit after another; nothing of one is reused by the next."""
+    case, _ = draw(0, plan.size)
+    masks, took = {"edit": case.edit, "keep": case.keep}, []
+    for seed in range(plan.timed + 1):
+        request = removal_request(case, REMOVALS[HEADLINE], seed)
+        start = time.perf_counter()
+        bench.edit(case.film, request, masks)
+        took.append(time.perf_counter() - start)
+    return took[1:]
+
+
+def pictured(work: Path, number: int) -> dict[str, Any]:
+    """The kept images (float32, 0 to 1) and masks (bool) of one of the first patients."""
+    with np.load(_picture(work, number)) as kept:
+        return {
+            name: kept[name] if kept[name].dtype == bool else kept[name].astype("f4") / 255
+            for name in kept.files
+        }
+
+
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+def _picture(work: Path, number: int) -> Path:
+    return work / f"patient-{number}.npz"
+
+
+def _read(work: Path, key: str) -> dict[int, Row]:
+    """Rows of this very plan; a line that was cut off counts for nothing."""
+    path, rows = work / ROWS, dict[int, Row]()
+    for line in path.read_text("utf-8").splitlines() if path.exists() else ():
+        try:
+            entry = json.loads(line)
+            number = entry["row"]["number"]
+            kept = number >= PICTURED or _picture(work, number).exists()
+        except (ValueError, KeyError, TypeError):
+            continue
+        if entry.get("key") == key and kept:
+            rows[number] = entry["row"]
+    return rows
+
+
+def _write(measured: Measured, work: Path, key: str) -> None:
+    number = measured.row["number"]
+    if number < PICTURED:
+        arrays: dict[str, Any] = {
+            name: image if image.dtype == bool else np.round(image.clip(0, 1) * 255).astype("u1")
+            for name, image in measured.images.items()
+        }
+        part = work / f"patient-{number}.part"
+        with part.open("wb") as stream:
+            np.savez_compressed(stream, **arrays)
+        os.replace(part, _picture(work, number))
+    with (work / ROWS).open("a", encoding="utf-8") as lines:
+        if lines.tell():  # a line that was cut off must not swallow this one
+            lines.write("\n")
+        lines.write(json.dumps({"key": key, "row": measured.row}))
+
+
+@contextmanager
+def _writable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise OutputError(
+            f"the figures cannot be kept ({why}); choose another folder with --work."
+        ) from None
+
+
+def _measured(plan: Plan, bench: Bench, numbers: list[int]) -> Iterator[Measured]:
+    if plan.workers == 1 or len(numbers) < 2:
+        yield from (measure(number, bench) for number in numbers)
+        return
+    pool = ProcessPoolExecutor(plan.workers, get_context("spawn"), _enter, (plan,))
+    try:
+        for future in as_completed([pool.submit(_one, number) for number in numbers]):
+            yield future.result()
+    except BrokenProcessPool:
+        raise RadEditError(
+            "a process of the bench was ended from outside, perhaps for want of memory; run it "
+            "again to go on, with --workers 1 if need be."
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_opened: list[Bench] = []
+
+
+def _enter(plan: Plan) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who runs the bench stops it
+    torch.set_num_threads(1)
+    _opened.append(open_bench(plan))
+
+
+def _one(number: int) -> Measured:
+    return measure(number, _opened[0])

@@ -1,0 +1,245 @@
+"""Edits of one patient of the bench, measured against the patient's true counterfactuals.
+
+Every edit runs alone and not in a batch: so it gives the same bytes wherever it stands, and a
+stopped run goes on to the same figures. One patient's edits share what the inversion cache holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from radedit.lib.bench.cases import NORMAL, Addition, Removal, draw
+from radedit.lib.bench.measures import (
+    Border,
+    Drain,
+    Image,
+    Mask,
+    border_of,
+    dice,
+    mean_error,
+)
+from radedit.lib.cases import EditRequest
+from radedit.lib.errors import FilmError
+from radedit.lib.lungs import segment_lungs
+from radedit.lib.pipeline import Editor
+from radedit.lib.sources import FilmSources
+from radedit.lib.stress.judge import Judge
+from radedit_dicom.film import Film
+from radedit_dicom.pixels import to_display
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way to edit.
+
+    Attributes
+    ----------
+    masks, keeps : whether the edit mask and the keep mask are given
+    sham : True = the prompt asks for what is there already
+    empty_inversion : True = the inversion is conditioned on "", as in the paper
+    parameters : of the edit
+    """
+
+    masks: bool = True
+    keeps: bool = True
+    sham: bool = False
+    empty_inversion: bool = False
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+_VALUES = {"method": "radedit", "keep": "values", "support": "band"}
+_ATTENUATION = {**_VALUES, "keep": "attenuation"}
+_DIFFEDIT = {**_VALUES, "method": "diffedit"}
+REMOVALS: Mapping[str, Method] = {
+    "sham": Method(sham=True, parameters=_ATTENUATION),
+    "radedit, values kept": Method(empty_inversion=True, parameters=_VALUES),
+    "radedit, attenuation kept": Method(empty_inversion=True, parameters=_ATTENUATION),
+    "radedit, attenuation kept, finding inverted": Method(parameters=_ATTENUATION),
+    "radedit, no keep mask": Method(keeps=False, empty_inversion=True, parameters=_VALUES),
+    "diffedit": Method(empty_inversion=True, parameters=_DIFFEDIT),
+    "global prompt": Method(
+        masks=False,
+        keeps=False,
+        empty_inversion=True,
+        parameters={"method": "radedit", "support": "free"},
+    ),
+}
+AS_IS, TRUTH, RADEDIT, DIFFEDIT = "left as is", "truth", "radedit", "diffedit"
+ADDITIONS: Mapping[str, Method] = {
+    RADEDIT: Method(parameters=_VALUES),
+    DIFFEDIT: Method(parameters=_DIFFEDIT),
+}
+DIFFEDIT_ADDS = ("consolidation",)  # one kind is enough to show its border
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every patient of one run is measured with.
+
+    Attributes
+    ----------
+    model : an entry of the model registry; None = the default one
+    size : pixels of a film's longer side
+    parameters : over the model's defaults, in all edits
+    """
+
+    editor: Editor
+    judge: Judge
+    model: str | None = None
+    size: int = 512
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def edit(self, film: Film, request: EditRequest, masks: Mapping[str, Mask]) -> Edit:
+        """Edit a film, with masks by the names that the request calls them."""
+        given = {**request.parameters, **self.parameters}
+        request = replace(request, model=self.model, parameters=given)
+        edited = self.editor.edit(film, request, FilmSources(film, uploaded=masks))
+        shown = to_display(replace(film, stored=edited.stored))
+        return Edit(shown, edited.support, edited.fidelity.changed_outside_support)
+
+    def sees(self, image: Image, label: str) -> bool:
+        """Whether the judge sees something, on the side and at the place the label names."""
+        return self.judge.sees(image, label)
+
+
+@dataclass(frozen=True, eq=False)
+class Edit:
+    """An edited film's display, where it could change, and how many pixels did elsewhere."""
+
+    image: Image
+    support: Mask
+    outside: int
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """One patient's figures, and what the pictures need of it.
+
+    Attributes
+    ----------
+    row : "removal", "additions": method (and kind) to figures; ready for JSON
+    images : name to image or mask
+    """
+
+    row: Row
+    images: Mapping[str, Image | Mask]
+
+
+def measure(number: int, bench: Bench) -> Measured:
+    """Edit and measure one patient of the bench.
+
+    Raises
+    ------
+    RadEditError
+        The model refuses a prompt, or its files are missing.
+    """
+    removal, additions = draw(number, bench.size)
+    images: dict[str, Image | Mask] = {}
+    row: Row = {"number": number, "removal": _remove(removal, bench, images), "additions": []}
+    for addition in additions:
+        row["additions"].append(_add(addition, bench, images))
+    return Measured(row, images)
+
+
+def removal_request(case: Removal, method: Method, seed: int) -> EditRequest:
+    """What is asked for: masks `edit` and `keep`, as uploads."""
+    return EditRequest(
+        prompt=case.sentence if method.sham else NORMAL,
+        edit_mask="uploaded:edit" if method.masks else None,
+        keep_mask="uploaded:keep" if method.keeps else None,
+        invert_prompt="" if method.empty_inversion else case.sentence,
+        film_text=case.sentence,
+        parameters={"seed": seed, **method.parameters},
+    )
+
+
+def _remove(case: Removal, bench: Bench, images: dict[str, Image | Mask]) -> Row:
+    before, masks = to_display(case.film), {"edit": case.edit, "keep": case.keep}
+    drain = Drain(case.truth, case.empty, case.drain & case.lungs, case.drain)
+    seed = int(np.frombuffer(case.film.sop_instance_uid.encode()[-4:], np.uint32)[0])
+    border = border_of(masks["edit"], before, case.chest, seed)
+    films = {AS_IS: before}
+    for name, method in REMOVALS.items():
+        films[name] = bench.edit(case.film, removal_request(case, method, seed), masks).image
+    films[TRUTH] = case.truth
+    images |= {f"removal/{name}": film for name, film in films.items()}
+    images |= {f"removal/{name} mask": mask for name, mask in masks.items()}
+    return {
+        name: {
+            "gone": not bench.sees(film, "pneumothorax"),
+            **_drain(drain, film),
+            "error": mean_error(film, case.truth, masks["edit"]),
+            "elsewhere": mean_error(film, before, ~masks["edit"]),
+            **_seam(border, film),
+        }
+        for name, film in films.items()
+    }
+
+
+def _drain(drain: Drain, film: Image) -> Row:
+    overlap, contrast = drain.compare(film)
+    return {"drain_dice": overlap, "drain_contrast": contrast}
+
+
+def _seam(border: Border, film: Image) -> Row:
+    seam = border.seam(film)
+    return {"gradient": seam.mean, "seam": seam.z}
+
+
+def _add(case: Addition, bench: Bench, images: dict[str, Image | Mask]) -> Row:
+    before = to_display(case.film)
+    seed = int(np.frombuffer(case.film.sop_instance_uid.encode()[-4:], np.uint32)[0])
+    border = border_of(case.edit, before, case.chest, seed)
+    lungs = _lungs(before)
+    elsewhere = [x for x in bench.judge.meant_by(case.kind) if x != case.label]
+    called = {label for label in elsewhere if bench.sees(before, label)}
+    films = {AS_IS: Edit(before, case.edit, 0)}
+    for name, method in ADDITIONS.items():
+        if name == DIFFEDIT and case.kind not in DIFFEDIT_ADDS:
+            continue
+        request = EditRequest(
+            prompt=case.prompt,
+            edit_mask="uploaded:edit",
+            invert_prompt=NORMAL,
+            film_text=NORMAL,
+            parameters={"seed": seed, **method.parameters},
+        )
+        films[name] = bench.edit(case.film, request, {"edit": case.edit})
+    support = films[RADEDIT].support
+    films[TRUTH] = Edit(case.truth, support, 0)
+    images |= {f"{case.kind}/{name}": film.image for name, film in films.items()}
+    images[f"{case.kind}/edit mask"] = case.edit
+    methods = {}
+    for name, film in films.items():
+        others = {label for label in elsewhere if bench.sees(film.image, label)} - called
+        changed = np.abs(film.image - before)
+        methods[name] = {
+            "present": bench.sees(film.image, case.label),
+            "elsewhere_too": bool(others),
+            "error": mean_error(film.image, case.truth, case.edit),
+            "outside_pixels": film.outside,
+            "outside_max": float(changed[~support].max(initial=0)),
+            "outside_mean": float(changed[~support].mean()),
+            "lungs_dice": _lungs_dice(lungs, film.image, ~support),
+            **_seam(border, film.image),
+        }
+    return {"kind": case.kind, "place": case.place, "methods": methods}
+
+
+def _lungs(image: Image) -> Mask | None:
+    try:
+        return segment_lungs(image)["lungs"]
+    except FilmError:
+        return None
+
+
+def _lungs_dice(lungs: Mask | None, image: Image, where: Mask) -> float | None:
+    """Dice of the lungs that the embedded segmenter draws, outside the support; None = no lung."""
+    found = _lungs(image)
+    return None if lungs is None or found is None else dice(lungs & where, found & where)
