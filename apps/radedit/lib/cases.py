@@ -130,9 +130,8 @@ def prepare(case: Case, parameters: Parameters, backbone: Backbone) -> Prepared:
     stretch, contrast = stretched(display, ~film.padding)
     image = grid.down(stretch) * 2 - 1
     if film.is_mirrored:
-        image, edit_cells, keep_cells = (
-            np.ascontiguousarray(a[:, ::-1]) for a in (image, edit_cells, keep_cells)
-        )
+        image = np.ascontiguousarray(image[:, ::-1])
+        edit_cells, keep_cells = edit_cells[:, ::-1].copy(), keep_cells[:, ::-1].copy()
     return Prepared(
         case=case,
         parameters=parameters,

@@ -81,7 +81,9 @@ class ParameterRange:
 
 PARAMETERS: Final[Mapping[str, ParameterRange]] = MappingProxyType(
     {
-        "method": ParameterRange(str, "radedit", "editing algorithm", choices=("radedit", "diffedit")),
+        "method": ParameterRange(
+            str, "radedit", "editing algorithm", choices=("radedit", "diffedit")
+        ),
         "steps": ParameterRange(int, 100, "denoising steps of the whole schedule", 1, 1000),
         "skip": ParameterRange(
             float, 0.3, "fraction of the noisiest steps left out", 0.0, 1.0, below_maximum=True

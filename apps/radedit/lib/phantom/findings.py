@@ -185,7 +185,7 @@ def lobulated(x: Map, y: Map, radius: float, rng: np.random.Generator) -> Map:
     x, y, radius : in one unit
     """
     theta = np.arctan2(y, x)
-    edge = np.full_like(x, radius)
+    edge = np.full(x.shape, radius)
     for k in (2, 3, 5):
         edge = edge + radius * rng.uniform(0, 0.12) * np.cos(k * theta + rng.uniform(0, 2 * np.pi))
     stretch = rng.uniform(0.85, 1.15)
