@@ -9,7 +9,9 @@ import pytest
 
 from radedit.lib.errors import FilmError
 from radedit.lib.lungs import segment_lungs
+from radedit.lib.phantom.chest import lung_zones
 from radedit.lib.phantom.films import read_films
+from radedit.lib.phantom.world import draw_patient, render, view_of
 from radedit_dicom.film import read_film
 from radedit_dicom.pixels import to_display
 
@@ -41,3 +43,19 @@ def test_the_masks_of_hospital_films_are_met(hospital_films: Path) -> None:
 def test_a_picture_without_lungs_is_refused() -> None:
     with pytest.raises(FilmError, match="no lung"):
         segment_lungs(np.zeros((300, 200), np.float32))
+
+
+def test_lungs_and_heart_of_unseen_phantoms_are_met() -> None:
+    scores = {"lungs": list[float](), "heart": list[float]()}
+    for seed in range(9_500_000, 9_500_012):
+        patient = draw_patient(seed)
+        view = view_of(patient, 256)
+        rendering = render(patient, 256)
+        zones = lung_zones(patient.body, view)
+        truth = {"lungs": zones["left"] | zones["right"], "heart": rendering.masks["heart"]}
+        found = segment_lungs(rendering.image)
+        for name, values in scores.items():
+            overlap = (found[name] & truth[name]).sum()
+            values.append(2 * overlap / (found[name].sum() + truth[name].sum()))
+    assert np.mean(scores["lungs"]) > 0.96
+    assert np.mean(scores["heart"]) > 0.93

@@ -31,6 +31,7 @@ REQUEST: dict[str, Any] = {
     "invert_prompt": "Left lung mass",  # what is there; the embedded model removes more so
     "edit_mask": "ellipse:1470,862,125,140",
     "keep_mask": "box:1270,600,1440,820 + box:1610,500,1841,1250",  # its neighbour, chest wall
+    "guidance": 7.5,  # more than the embedded model's default: a real mass, not a simulated one
     "seed": 7,
 }
 START_TIMEOUT_S = 180

@@ -1,4 +1,4 @@
-"""The embedded lung segmenter: left and right lung field of a frontal film.
+"""The embedded lung segmenter: left and right lung field, and the heart, of a frontal film.
 
 A lung field here is what the reviewed masks it learned from call lung: most of the heart's
 shadow and the lung behind the diaphragm are inside.
@@ -21,23 +21,23 @@ from radedit.lib.geometry import SquareGrid, stretched
 CONFIG: dict[str, Any] = {
     "network": "monai.networks.nets.UNet",
     "image_size": 256,
-    "channels": [12, 24, 48, 64, 96],
+    "channels": [16, 32, 64, 96, 128],
     "strides": [2, 2, 2, 2],
     "num_res_units": 1,
-    "labels": ["left", "right"],
+    "labels": ["left", "right", "heart"],
 }
-LABELS = ("left", "right", "lungs")
+LABELS = ("left", "right", "lungs", "heart")
 _FOLDER = Path(__file__).parents[1] / "model" / "lungs"
 
 
 def build_network() -> torch.nn.Module:
-    """A MONAI U-Net: [N, 1, S, S] in -1..1 to logits [N, 2, S, S], left then right."""
+    """A MONAI U-Net: [N, 1, S, S] in -1..1 to logits [N, 3, S, S], one per label."""
     from monai.networks.nets.unet import UNet  # slow to import, so only when a mask asks for it
 
     return UNet(
         spatial_dims=2,
         in_channels=1,
-        out_channels=2,
+        out_channels=len(CONFIG["labels"]),
         channels=CONFIG["channels"],
         strides=CONFIG["strides"],
         num_res_units=CONFIG["num_res_units"],
@@ -48,7 +48,7 @@ def build_network() -> torch.nn.Module:
 def segment_lungs(
     display: NDArray[np.float32], valid: NDArray[np.bool_] | None = None
 ) -> dict[str, NDArray[np.bool_]]:
-    """Segment the lung fields of a frontal film.
+    """Segment the lung fields and the heart of a frontal film.
 
     Parameters
     ----------
@@ -57,7 +57,8 @@ def segment_lungs(
 
     Returns
     -------
-    "left", "right" (the patient's) and "lungs": each bool [rows, cols], True = lung field
+    "left", "right" (the patient's), "lungs" and "heart": each bool [rows, cols]; the lung
+    fields have most of the heart's shadow inside, as reviewers draw them
 
     Raises
     ------
@@ -70,10 +71,10 @@ def segment_lungs(
     image = grid.down(stretched(display, valid)[0])
     with torch.inference_mode():
         logits = _network()(torch.from_numpy(image)[None, None] * 2 - 1)[0].numpy()
-    left, right = (_largest(grid.up(channel) > 0) for channel in logits)
+    left, right, heart = (_largest(grid.up(channel) > 0) for channel in logits)
     if not left.any() or not right.any():
         raise FilmError("lung_segmentation found no lung on one side of this film; draw the mask.")
-    return {"left": left, "right": right, "lungs": left | right}
+    return {"left": left, "right": right, "lungs": left | right, "heart": heart}
 
 
 @cache

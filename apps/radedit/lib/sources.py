@@ -24,11 +24,17 @@ Task = Callable[[Film], Mapping[str, Mask]]
 
 
 def embedded_lungs(film: Film) -> Mapping[str, Mask]:
-    """The embedded lung segmenter as a task, with the labels left, right and lungs.
+    """The embedded segmenter's lungs as a task, with the labels left, right and lungs."""
+    return {label: mask for label, mask in _segmented(film).items() if label != "heart"}
 
-    A film shown from behind (PatientOrientation R..., its columns run to the patient's right)
-    is mirrored for the segmenter, so that left stays the patient's left.
-    """
+
+def embedded_heart(film: Film) -> Mapping[str, Mask]:
+    """The embedded segmenter's heart as a task, with the label heart."""
+    return {"heart": _segmented(film)["heart"]}
+
+
+def _segmented(film: Film) -> Mapping[str, Mask]:
+    """Segment a film as the patient stands: one stored mirrored is turned there and back."""
     display, measured = to_display(film), ~film.padding
     if not film.is_mirrored:
         return segment_lungs(display, measured)
@@ -38,7 +44,10 @@ def embedded_lungs(film: Film) -> Mapping[str, Mask]:
     return {label: np.ascontiguousarray(mask[:, ::-1]) for label, mask in found.items()}
 
 
-EMBEDDED_TASKS: Mapping[str, Task] = {"lung_segmentation": embedded_lungs}
+EMBEDDED_TASKS: Mapping[str, Task] = {
+    "heart_segmentation": embedded_heart,
+    "lung_segmentation": embedded_lungs,
+}
 
 
 @dataclass

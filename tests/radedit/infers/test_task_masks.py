@@ -194,7 +194,7 @@ def test_our_own_task_read_back_from_its_file_is_the_embedded_segmenter(
     film: Film, rg1: Path, embedded: dict[str, Mask]
 ) -> None:
     offered = mask_tasks({"lungs": LungSegmentation(), "radedit": LungSegmentation()}, rg1)
-    assert set(offered) == {"lungs", "lung_segmentation"}
+    assert set(offered) == {"lungs", "heart_segmentation", "lung_segmentation"}
     found = offered["lungs"](film)
     np.testing.assert_array_equal(found["right"], embedded["right"])
     np.testing.assert_array_equal(found["left"], embedded["left"] & ~embedded["right"])
@@ -296,7 +296,7 @@ def test_the_app_offers_a_bundle_as_a_task_and_as_a_mask(
     with pytest.raises(HTTPException) as refused:
         app.infer({**request, "edit_mask": "task:radedit"})
     assert refused.value.status_code == 404
-    assert "known tasks are lung_fields, lung_segmentation" in refused.value.detail
+    assert "known tasks are heart_segmentation, lung_fields, lung_segmentation" in refused.value.detail
 
 
 def test_a_bundle_cannot_take_the_name_of_our_own_task(bundle: Path, tmp_path: Path) -> None:
