@@ -58,7 +58,7 @@ class Delivered:
             **{kind: str(self.files.get(kind, uids[kind])) for kind in KINDS},
             "uids": uids,
             "changed_outside_support": edited.fidelity.changed_outside_support,
-            "score": edited.fidelity.as_scores(),
+            "score": edited.scores,
             "cells_lost_to_keep": edited.cells_lost_to_keep,
             "seconds": dict(edited.seconds),
             "parameters": {
@@ -211,9 +211,8 @@ class Outbox:
             study = str(edited.film.header.StudyInstanceUID)
             number = free_series_number(self.archive, edited.provenance, study)
         destination = replace(self.manner.destination, first_series_number=number)
-        scores = edited.fidelity.as_scores()
         return build_objects(
-            edited.film, edited.stored, masks, edited.provenance, scores, destination
+            edited.film, edited.stored, masks, edited.provenance, edited.scores, destination
         )
 
     def _earlier(self, film: Film, record: Provenance) -> HeldEdit | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from biovil_layout import small_biovil_t
 from torch import Tensor
 from torch.nn import functional
 
@@ -23,6 +24,11 @@ from radedit.lib.score.biovil import (
 )
 
 State = dict[str, Tensor]
+
+
+@pytest.fixture(scope="module")
+def biovil_state() -> State:
+    return small_biovil_t()
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ from radedit.lib.phantom.sentences import (
 )
 from radedit.lib.phantom.world import Patient
 
+Thing = Finding | Device
 ZONED = ("mass", "nodule", "consolidation")
 _MIRROR = {"left": "right", "right": "left", "Left": "Right", "Right": "Left"}
 
@@ -74,10 +75,9 @@ def describe_both(
 
     What differs is always named; other devices as often as `sentences.describe` names them.
     """
-    things = dict.fromkeys((*before.findings, *before.devices, *after.findings, *after.devices))
-    common = {*before.findings, *before.devices} & {*after.findings, *after.devices}
-    words = dict[Finding | Device, str]()
-    for thing in things:
+    common = set(_things(before)) & set(_things(after))
+    words = dict[Thing, str]()
+    for thing in dict.fromkeys([*_things(before), *_things(after)]):
         if isinstance(thing, Finding):
             words[thing] = finding_phrase(thing, rng)
         elif thing not in common or rng.random() < MENTIONED:
@@ -86,16 +86,20 @@ def describe_both(
     return _described(before, words, normal), _described(after, words, normal)
 
 
-def _described(patient: Patient, words: dict[Finding | Device, str], normal: str) -> Described:
+def _things(patient: Patient) -> list[Thing]:
+    return [*patient.findings, *patient.devices]
+
+
+def _described(patient: Patient, words: dict[Thing, str], normal: str) -> Described:
     parts = [words[finding] for finding in patient.findings] or [normal]
     parts += [words[device] for device in patient.devices if device in words]
     text = " and ".join(parts)
-    things = (*patient.findings, *patient.devices)
+    things = _things(patient)
     said = frozenset(_claimed(_shown(t), words[t]) for t in things if t in words)
     return Described(text[0].upper() + text[1:], frozenset(map(_shown, things)), said)
 
 
-def _shown(thing: Finding | Device) -> Claim:
+def _shown(thing: Thing) -> Claim:
     if isinstance(thing, Finding):
         side = "" if thing.side == "both" else thing.side
         return Claim(thing.kind, side, thing.zone if thing.kind in ZONED else "")

@@ -92,7 +92,7 @@ def train(corpus: Corpus, work: Path, out: Path, steps: int) -> dict[str, float]
 
 def _pairs(corpus: Corpus, size: int) -> list[Pair]:
     """Every two films of a patient that differ, at the scorer's size, in order of seeds."""
-    grid = SquareGrid(*corpus.shown.shape[1:], size)
+    grid = SquareGrid(corpus.shown.shape[1], corpus.shown.shape[2], size)
 
     def small(film: Films) -> Films:
         return np.asarray(np.round(grid.down(film.astype(np.float32))), np.uint8)

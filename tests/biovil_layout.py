@@ -1,8 +1,7 @@
-"""A BioViL-T image encoder in the released layout, small and random."""
+"""BioViL-T's image encoder in the released layout, small and random; see its tests."""
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import Tensor
 
@@ -13,6 +12,12 @@ def batch_norm(state: dict[str, Tensor], name: str, channels: int) -> None:
     state[f"{name}.running_mean"] = torch.randn(channels) * 0.1
     state[f"{name}.running_var"] = torch.rand(channels) + 0.5
     state[f"{name}.num_batches_tracked"] = torch.tensor(7)
+
+
+def small_biovil_t() -> dict[str, Tensor]:
+    """Give the layout at a size that a test can afford."""
+    torch.manual_seed(3)
+    return released_layout(8, (1, 2, 1, 1), 16, 8)
 
 
 def released_layout(
@@ -53,9 +58,3 @@ def released_layout(
     state["projector.model.3.weight"] = torch.randn(joint, joint, 1, 1)
     state["projector.model.3.bias"] = torch.randn(joint)
     return state
-
-
-@pytest.fixture(scope="session")
-def biovil_state() -> dict[str, Tensor]:
-    torch.manual_seed(3)
-    return released_layout(8, (1, 2, 1, 1), 16, 8)
