@@ -51,6 +51,7 @@ def edit(
     guidance: Annotated[float | None, _number("guidance")] = None,
     seed: Annotated[int | None, _number("seed")] = None,
     support: Annotated[str | None, _number("support")] = None,
+    keep: Annotated[str | None, _number("keep")] = None,
     study: Annotated[str, typer.Option(help="new: a QA study; same: the film's study.")] = "new",
     compress: Annotated[str, typer.Option(help="none, jpegls or rle; without loss.")] = "none",
     priors: Annotated[bool, typer.Option("--priors", help="Also films with a newer one.")] = False,
@@ -77,7 +78,7 @@ def edit(
         _one_of("--compress", compress, SYNTAXES)
         given = {
             "method": method, "steps": steps, "skip": skip, "guidance": guidance, "seed": seed,
-            "support": support,
+            "support": support, "keep": keep,
         }  # fmt: skip
         request = EditRequest(
             prompt=prompt,
