@@ -59,7 +59,7 @@ class Scorer:
         if self.encoder is None:
             return Directional(reason=self.reason)
         request = prepared.case.request
-        before = np.clip((prepared.image + 1) / 2, 0, 1)
+        before = np.clip((prepared.image + 1) / np.float32(2), 0, 1, dtype=np.float32)
         # Only what changed is resampled, so that what did not is the same to the last bit.
         shift = prepared.grid.down(display - prepared.display) / np.float32(prepared.contrast)
         if prepared.case.film.is_mirrored:  # the model's image is the other way round
