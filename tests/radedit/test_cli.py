@@ -188,3 +188,15 @@ def test_an_output_folder_that_is_a_file_is_refused_before_the_edit(
 def test_wrong_usage_exits_with_2(rg1: Path) -> None:
     assert run("edit", rg1).returncode == 2
     assert run("nosuch").returncode == 2
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["", "edit", "check", "replay", "find", "retract", "phantom", "bench", "bench truth"],
+)
+def test_every_command_explains_itself(command: str) -> None:
+    result = subprocess.run(
+        [RADEDIT, *command.split(), "--help"], capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Usage" in result.stdout

@@ -37,13 +37,14 @@ def _number(name: str) -> Any:
 def edit(
     source: Annotated[
         str,
-        typer.Argument(metavar="INPUT", help="A film, a folder, or ADDRESS[#StudyUID[/...]]."),
+        typer.Argument(metavar="INPUT", help="Film, folder, or ADDRESS#StudyUID/SeriesUID."),
     ],
     prompt: Annotated[str, typer.Option(help="What the edited region shall show.")],
     output: Annotated[str, typer.Option(help="Folder (made if missing) or ADDRESS.")],
     edit_mask: Annotated[str | None, typer.Option(help="May change; all if not given.")] = None,
     keep_mask: Annotated[str | None, typer.Option(help="Must stay; wins over --edit-mask.")] = None,
     invert_prompt: Annotated[str, typer.Option(help="Text of the inversion.")] = "",
+    film_text: Annotated[str, typer.Option(help="What the film shows now, for the score.")] = "",
     model: Annotated[str | None, typer.Option(help="An entry of the model registry.")] = None,
     method: Annotated[str | None, _number("method")] = None,
     steps: Annotated[int | None, _number("steps")] = None,
@@ -85,6 +86,7 @@ def edit(
             edit_mask=edit_mask,
             keep_mask=keep_mask,
             invert_prompt=invert_prompt,
+            film_text=film_text,
             model=model,
             parameters={name: value for name, value in given.items() if value is not None},
         )

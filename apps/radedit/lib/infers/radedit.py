@@ -37,6 +37,7 @@ TEXTS: Final = {
     "edit_mask": "what may change, in the mask grammar; without it an uploaded label, else all",
     "keep_mask": "what must stay, in the mask grammar",
     "invert_prompt": "text the inversion is conditioned on; empty as in the paper",
+    "film_text": "what the film shows before the edit, for the score",
 }
 STUDY_MODE: Final = ParameterRange(
     str, "new", "study of the results: one of their own, or the film's", choices=("new", "same")
@@ -182,6 +183,7 @@ class RadEdit(InferTask):
             edit_mask=text(request, "edit_mask") or uploaded,
             keep_mask=text(request, "keep_mask"),
             invert_prompt=text(request, "invert_prompt") or "",
+            film_text=text(request, "film_text") or "",
             model=text(request, "edit_model"),
             parameters=given(request, PARAMETERS),
         )
