@@ -137,7 +137,11 @@ def test_the_embedded_lung_task_is_a_mask_source(editor: Editor, film: Film) -> 
         ({"prompt": "left pacemaker"}, PromptError, "pacemaker"),
         ({"edit_mask": "box:9000,1,9001,2"}, MaskError, "edit mask is empty"),
         ({"edit_mask": "box:1300,650,1400,800"}, MaskError, "wholly inside the keep"),
-        ({"edit_mask": "task:nothing"}, NotFoundError, "known tasks are heart_segmentation, lung_segmentation"),
+        (
+            {"edit_mask": "task:nothing"},
+            NotFoundError,
+            "known tasks are heart_segmentation, lung_segmentation",
+        ),
         ({"edit_mask": "task:lung_segmentation:spleen"}, NotFoundError, "left, lungs, right"),
         ({"edit_mask": "file:nowhere.png"}, MaskError, "does not exist"),
         ({"edit_mask": "seg:drain"}, MaskError, "no source"),

@@ -296,7 +296,9 @@ def test_the_app_offers_a_bundle_as_a_task_and_as_a_mask(
     with pytest.raises(HTTPException) as refused:
         app.infer({**request, "edit_mask": "task:radedit"})
     assert refused.value.status_code == 404
-    assert "known tasks are heart_segmentation, lung_fields, lung_segmentation" in refused.value.detail
+    assert (
+        "known tasks are heart_segmentation, lung_fields, lung_segmentation" in refused.value.detail
+    )
 
 
 def test_a_bundle_cannot_take_the_name_of_our_own_task(bundle: Path, tmp_path: Path) -> None:
