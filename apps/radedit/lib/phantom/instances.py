@@ -14,6 +14,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+from highdicom import ContributingEquipment
 from highdicom.seg import SegmentAlgorithmTypeValues
 from highdicom.sr.coding import CodedConcept
 from numpy.typing import NDArray
@@ -205,6 +206,16 @@ def _mark(dataset: Dataset, identity: Identity, description: str) -> None:
     dataset.DeviceSerialNumber = words.SERIAL_NUMBER
     dataset.SoftwareVersions = tool_version()
     dataset.InstitutionName = f"Phantom site {identity.patient.exposure.site}"
+    dataset.ContributingEquipmentSequence = [
+        ContributingEquipment(
+            manufacturer=words.MANUFACTURER,
+            purpose_of_reference=words.SYNTHESIZING_EQUIPMENT,
+            manufacturer_model_name=f"{words.MODEL_NAME} phantom",
+            software_versions=tool_version(),
+            contribution_datetime=identity.taken,
+            contribution_description=words.RAY_SUMS.meaning,
+        )
+    ]
     day, time = identity.taken.strftime("%Y%m%d"), identity.taken.strftime("%H%M%S")
     for name in ("InstanceCreation", "Series"):
         setattr(dataset, f"{name}Date", day)
