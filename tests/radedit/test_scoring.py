@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -36,9 +37,14 @@ REQUEST = EditRequest(
 def editor_with(folder: Path, scorer: Path) -> Editor:
     """Give the embedded model another folder for its scorer."""
     settings = folder / "settings.toml"
+    pins = [
+        f'"scorer/{path.name}" = "{hashlib.sha256(path.read_bytes()).hexdigest()}"\n'
+        for path in scorer.glob("*")
+    ]
     settings.write_text(
         "[models.phantom]\nverify = 'on-first-use'\n"
         f"[models.phantom.components.scorer]\nfolder = '{scorer}'\n"
+        f"[models.phantom.sha256]\n{''.join(pins)}"
     )
     environ = {"RADEDIT_CONFIG": str(settings), "RADEDIT_MODELS_DIR": str(folder / "models")}
     return Editor(load_settings(environ))
