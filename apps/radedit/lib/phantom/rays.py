@@ -6,8 +6,9 @@ run to the patient's left, rows to the feet.
 
 A solid's part of a ray is an interval of z; lengths along the ray are the interval's length
 times the ray's obliquity. Ellipsoids are solved exactly. Profiles (a depth given over x and y)
-are solved by fixed point, which converges where the surface is less steep than the ray is
-oblique, and that is all but the last fraction of a mm at a silhouette.
+are solved by fixed point from z = 0: within 1 mm from about a pixel inside the silhouette, while
+a ray that passes just outside it at z = 0 counts as empty, also where it meets the solid's edge
+farther along.
 """
 
 from __future__ import annotations
