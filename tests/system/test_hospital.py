@@ -330,7 +330,7 @@ def test_a_real_server_works_on_the_archive_and_needs_nothing_else_of_the_networ
         assert answer.status_code == 200, answer.text
         refused = requests.post(f"{url}/infer/radedit", params={"image": "1.9"}, timeout=60)
         assert refused.status_code == 404
-    uids = answer.json()["params"]["uids"]
+    uids = answer.json()["uids"]
     held = set(filled.held())
     assert {uids[kind] for kind in ("sc", "seg", "sr")} < held
     assert len(held) == len(before) + 4
