@@ -115,7 +115,7 @@ def test_kept_attenuation_leaves_the_change_away_from_the_objects_alone() -> Non
     keep[100:110, 60:160] = True
     found = carried_over(change, keep)
     far = np.ones_like(keep)
-    far[96:114, 56:164] = False
+    far[93:117, 53:167] = False
     np.testing.assert_array_equal(found[far], change[far])
     np.testing.assert_array_equal(carried_over(change, np.zeros_like(keep)), change)
     assert not carried_over(change, np.ones_like(keep)).any()

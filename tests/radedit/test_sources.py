@@ -235,7 +235,9 @@ def test_a_source_that_is_not_there_names_those_that_are(film: Film) -> None:
     assert sources.mask("uploaded", "a").all()
     with pytest.raises(NotFoundError, match="no mask named 'b'"):
         sources.mask("uploaded", "b")
-    with pytest.raises(NotFoundError, match="known tasks are lung_segmentation"):
+    with pytest.raises(
+        NotFoundError, match="known tasks are heart_segmentation, lung_segmentation"
+    ):
         sources.mask("task", "heart")
     with pytest.raises(NotFoundError, match="its labels are left, lungs, right"):
         sources.mask("task", "lung_segmentation:spleen")

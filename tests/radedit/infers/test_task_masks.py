@@ -50,7 +50,7 @@ INFERENCE: dict[str, Any] = {
         "_target_": "UNet",
         "spatial_dims": 2,
         "in_channels": 1,
-        "out_channels": 2,
+        "out_channels": len(lungs.CONFIG["labels"]),
         "channels": lungs.CONFIG["channels"],
         "strides": lungs.CONFIG["strides"],
         "num_res_units": lungs.CONFIG["num_res_units"],
@@ -87,11 +87,11 @@ INFERENCE: dict[str, Any] = {
     "postprocessing": {
         "_target_": "Compose",
         "transforms": [
-            # Logits of two overlapping labels; the background has a logit of 0.
+            # Logits of overlapping labels, the lungs first; the background has a logit of 0.
             {
                 "_target_": "Lambdad",
                 "keys": "pred",
-                "func": "$lambda x: __import__('torch').cat([0 * x[:1], x])",
+                "func": "$lambda x: __import__('torch').cat([0 * x[:1], x[:2]])",
             },
             {"_target_": "AsDiscreted", "keys": "pred", "argmax": True},
             {"_target_": "SaveImaged", "keys": "pred", "output_dir": "@bundle_root"},
