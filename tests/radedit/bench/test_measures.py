@@ -39,9 +39,7 @@ class Patient:
 @pytest.fixture(scope="module")
 def patient() -> Patient:
     removal, additions = draw(0, 512)
-    drain = Drain(
-        removal.truth, removal.empty, removal.drain & removal.lungs, removal.drain
-    )  # fmt: skip
+    drain = Drain(removal.truth, removal.empty, removal.drain, removal.lungs)
     return Patient(removal, additions, drain, to_display(removal.film))
 
 
@@ -52,12 +50,26 @@ def test_the_true_drain_is_found_whole_and_a_missing_one_not_at_all(patient: Pat
     assert (overlap, contrast) == (0.0, pytest.approx(0.0, abs=1e-6))
 
 
-def test_half_a_drains_attenuation_is_half_its_contrast(patient: Patient) -> None:
+@pytest.mark.parametrize(("part", "seen"), [(0.45, 0), (0.55, 1)])
+def test_a_drain_is_seen_from_half_of_its_contrast_on(
+    patient: Patient, part: float, seen: float
+) -> None:
     case = patient.removal
-    half = (case.truth + case.empty) / 2
-    overlap, contrast = patient.drain.compare(half)
-    assert contrast == pytest.approx(0.5, abs=1e-3)
-    assert overlap < 0.95
+    faded = np.float32(part) * case.truth + np.float32(1 - part) * case.empty
+    overlap, contrast = patient.drain.compare(faded)
+    assert contrast == pytest.approx(part, abs=1e-3)
+    assert overlap == seen
+
+
+def test_a_drain_that_ends_half_way_is_seen_half(patient: Patient) -> None:
+    case = patient.removal
+    crossing = case.drain & case.lungs
+    rows = np.nonzero(crossing)[0]
+    cut = case.truth.copy()
+    cut[: int(np.median(rows))] = case.empty[: int(np.median(rows))]
+    overlap, contrast = patient.drain.compare(cut)
+    assert overlap == pytest.approx(2 / 3, abs=0.1)  # of a half and the whole
+    assert 0.3 < contrast < 0.7
 
 
 def test_a_smooth_error_behind_a_drain_does_not_count_as_the_drains(patient: Patient) -> None:

@@ -51,6 +51,7 @@ class Removal:
 
     Attributes
     ----------
+    seed : of the patient
     film : with finding and drain
     side : of the finding
     truth, empty : the true counterfactual, and the same without its drain
@@ -58,6 +59,7 @@ class Removal:
     chest : lungs and heart; `lungs` both lung fields
     """
 
+    seed: int
     film: Film
     side: str
     truth: Image
@@ -89,6 +91,7 @@ class Addition:
 
     Attributes
     ----------
+    seed : of the patient
     kind : "consolidation", "effusion" or "pacemaker"
     place : "right lower", "left"
     prompt : what is asked for
@@ -98,6 +101,7 @@ class Addition:
     chest : lungs and heart
     """
 
+    seed: int
     kind: str
     place: str
     prompt: str
@@ -140,6 +144,7 @@ def _removal(studio: Studio) -> Removal:
     patient = studio.patient
     before, cured = studio.render(), without(patient)
     return Removal(
+        seed=patient.seed,
         film=in_memory(before, patient),
         side=patient.findings[0].side,
         truth=studio.render(cured).image,
@@ -170,11 +175,17 @@ def _additions(studio: Studio, number: int) -> list[Addition]:
     )  # fmt: skip
     return [
         Addition(
-            kind, place, prompt, film, truth.image, grown(truth.masks[kind], ADDITION_GROWS_PX),
-            chest,
+            seed=bare.seed,
+            kind=kind,
+            place=place,
+            prompt=prompt,
+            film=film,
+            truth=truth.image,
+            edit=grown(truth.masks[kind], ADDITION_GROWS_PX),
+            chest=chest,
         )
         for kind, place, prompt, truth in asked
-    ]  # fmt: skip
+    ]
 
 
 def _with_finding(

@@ -7,6 +7,7 @@ in pixels of a film of 512 a side and grow with it.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,8 @@ Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
 RING_PX = (2.0, 6.0)  # around a drain, where the lung is that it is compared with
-BRIGHT = 0.25  # of the drain's median signal in the truth, above which a pixel is drain
+NEAR_PX = 4.0  # width of the Gaussian that says what is near a pixel of a drain
+SEEN, FAINT = 0.5, 0.25  # of the truth's contrast near a pixel, and of its median
 BAND_PX = 3.0  # half width of the band along a border: 3 pixels in all at 256 a side
 PLACES, FEWEST_PLACES = 100, 20  # of a film, that a border's gradient is compared with
 
@@ -40,65 +42,74 @@ def mean_error(image: Image, truth: Image, where: Mask) -> float:
 class Drain:
     """A drain as the true counterfactual shows it, to be looked for in edited films.
 
-    What the drain adds to a film is the film less the true film of the same patient without
-    finding and drain, less what of that is also found in a ring of lung around it. So neither
-    the anatomy behind the drain counts, nor an edit's smooth errors.
+    What is looked at is a film less the true film of the same patient without finding and drain,
+    so that ribs and vessels behind the drain are no part of it. There, the drain's contrast is
+    the mean on the drain less that in a ring of lung beside it. It is looked for where it
+    crosses the lungs.
 
     Parameters
     ----------
     truth : the true counterfactual: finding gone, drain there
     empty : the same without the drain
-    mask : the drain where it crosses the lungs; not empty
-    whole : the whole drain, of which no part is taken for lung
+    whole : the drain
+    lungs : both lung fields
     """
 
     truth: Image
     empty: Image
-    mask: Mask
     whole: Mask
+    lungs: Mask
 
     def compare(self, image: Image) -> tuple[float, float]:
         """Find the drain in a film.
 
         Returns
         -------
-        dice : of the pixels taken for drain here and in the truth, 0 to 1
-        contrast : the drain's contrast to the lung around it, over the truth's; 1 = the same
+        dice : of the drain's pixels that are seen here and in the truth, 0 to 1. A pixel is seen
+            here where the contrast of the drain and ring near it is half the truth's or more
+        contrast : of the drain as a whole, over the truth's; 1 = the same
         """
-        expected, found = self._signal(self.truth), self._signal(image)
-        threshold = BRIGHT * float(np.median(expected[self.mask]))
-        near = self._distance() <= RING_PX[0] * self._px
-        near &= self._around(RING_PX[0])
-        blur = 0.7 * self._px
-        there = (gaussian_filter(expected, blur) > threshold) & near
-        here = (gaussian_filter(found, blur) > threshold) & near
-        dice = 2 * float((there & here).sum()) / max(1, int(there.sum() + here.sum()))
-        ring = self._ring()
-        return dice, self._contrast(image, ring) / self._contrast(self.truth, ring)
+        here = (self._local(image) >= SEEN * self._expected) & self._visible
+        ring, mask = self._ring, self._mask
 
-    @property
-    def _px(self) -> float:
-        return scale_of(self.mask.shape)
+        def contrast(film: Image) -> float:
+            added = film - self.empty
+            return float(added[mask].mean() - added[ring].mean())
 
-    def _distance(self) -> NDArray[np.float64]:
-        return np.asarray(distance_transform_edt(~self.whole))
+        return dice(here, self._visible), contrast(image) / contrast(self.truth)
 
-    def _around(self, px: float) -> Mask:
-        return np.asarray(binary_dilation(self.mask, iterations=max(1, round(px * self._px))))
+    @cached_property
+    def _mask(self) -> Mask:
+        return self.whole & self.lungs
 
+    @cached_property
     def _ring(self) -> Mask:
-        distance = self._distance() / self._px
-        return (distance > RING_PX[0]) & (distance <= RING_PX[1]) & self._around(RING_PX[1] + 1)
+        px = scale_of(self.whole.shape)
+        distance = distance_transform_edt(~self.whole) / px
+        reach = max(1, round((RING_PX[1] + 1) * px))
+        near = binary_dilation(self._mask, iterations=reach) & self.lungs
+        return np.asarray((distance > RING_PX[0]) & (distance <= RING_PX[1]) & near)
 
-    def _signal(self, image: Image) -> Image:
-        """What the drain adds at each pixel, by the ring's values carried over it."""
-        added, ring, reach = image - self.empty, self._ring().astype("f4"), 4 * self._px
-        around = gaussian_filter(added * ring, reach)
-        return np.asarray(added - around / np.maximum(gaussian_filter(ring, reach), 1e-6), "f4")
+    @cached_property
+    def _expected(self) -> Image:
+        return self._local(self.truth)
 
-    def _contrast(self, image: Image, ring: Mask) -> float:
+    @cached_property
+    def _visible(self) -> Mask:
+        """The drain, but where even the truth hardly shows it."""
+        usual = float(np.median(self._expected[self._mask]))
+        return self._mask & (self._expected > FAINT * usual)
+
+    def _local(self, image: Image) -> Image:
+        """Contrast of drain to ring around each pixel, weighted by a Gaussian."""
         added = image - self.empty
-        return float(added[self.mask].mean() - added[ring].mean())
+
+        def around(part: Mask) -> Image:
+            weight, width = part.astype("f4"), NEAR_PX * scale_of(part.shape)
+            total = gaussian_filter(weight, width)
+            return np.asarray(gaussian_filter(added * weight, width) / np.maximum(total, 1e-6))
+
+        return around(self._mask) - around(self._ring)
 
 
 @dataclass(frozen=True)

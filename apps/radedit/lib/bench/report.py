@@ -85,6 +85,7 @@ def _removal(found: Mapping[str, Mapping[str, Figure]]) -> str:
         )
         for name, row in found.items()
     )
+    refused = sum(round(row["refused"]["value"] * row["refused"]["n"]) for row in found.values())
     heads = (
         "edit", "finding gone", "drain there", "drain Dice", "drain contrast", "error",
         "left over it", "sham over it", "elsewhere",
@@ -92,14 +93,18 @@ def _removal(found: Mapping[str, Mapping[str, Figure]]) -> str:
     return "\n\n".join(
         (
             "### Remove a pneumothorax, keep the drain",
-            "Masks are the truth's, grown by 5 pixels. *Drain there*: Dice of 0.95 or more and a "
-            "contrast within 15 % of the true counterfactual's, where it crosses the lungs. What "
-            "a drain adds is the film less the true film without finding and drain, less the "
-            "same in a ring 2 to 6 pixels from it; pixels above a quarter of the truth's median "
-            "are drain. *Error*: mean absolute difference to the true counterfactual inside the "
-            "edit mask (display range 1), then that of leaving the finding in, and of the sham, "
-            "over it. *Elsewhere*: mean change outside the edit mask. The sham asks for what is "
-            "there already.",
+            "Masks are the truth's, grown by 5 pixels. *Gone*: not called by the judge on its "
+            "side. *Drain there*: Dice of 0.95 or more and a "
+            "contrast within 15 % of the true counterfactual's, where it crosses the lungs. Both "
+            "are taken on the film less the true film without finding and drain: *contrast* is "
+            "the mean on the drain less that in a ring of lung 2 to 6 pixels from it, over the "
+            "truth's; *Dice* is of the drain's pixels near which that contrast is half the "
+            "truth's or more. *Error*: mean absolute difference to the true counterfactual inside "
+            "the edit mask (display range 1), then that of leaving the finding in, and of the "
+            "sham, over it. *Elsewhere*: mean change outside the edit mask. The sham asks for "
+            "what is there already; *finding inverted*: the inversion was told of the finding, "
+            "in the other rows it was told nothing, as in the paper. Refused for want of room "
+            f"beside the keep mask, and counted as left: {refused} edits.",
             _table(heads, rows),
             "![Removal of pneumothoraces beside drains](pictures/truth-removal.png)",
         )
@@ -138,9 +143,9 @@ def _additions(found: Mapping[str, Any]) -> str:
             "To the same patients without finding and drain, each at one place in turn; the edit "
             "mask is that of the same patient rendered with it, grown by 8 pixels. *Present*: "
             "called by the judge on the side and in the lobe asked for; *elsewhere too*: the "
-            "same kind called at a place where it was not called before. *Outside*: of the "
-            "edit's support; stored values that differ, and changes of display intensity. In the "
-            "truth the scatter changes there too. *Lungs*: by the embedded segmenter, before "
+            "same kind called at a place where it was not called before. *Outside*: more "
+            "than 32 pixels from the edit mask; pixels that differ, and by how much of the display "
+            "range. In the truth scatter changes them. *Lungs*: by the embedded segmenter, before "
             "against after.",
             _table(heads, rows),
             _table(("added", "place", "present"), places),

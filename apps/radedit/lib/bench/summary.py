@@ -51,6 +51,7 @@ def _removal(rows: Sequence[Row], name: str) -> dict[str, Figure]:
     own = [row["removal"][name] for row in rows]
     error = [row["error"] for row in own]
     found = {
+        "refused": share([row["refused"] for row in own]),
         "gone": share([row["gone"] for row in own]),
         "drain_there": share([is_there(row) for row in own]),
         "drain_contrast_near": share(

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from radedit.lib.bench.cases import NORMAL, Addition, Removal, draw
+from radedit.lib.bench.cases import NORMAL, Addition, Removal, draw, grown
 from radedit.lib.bench.measures import (
     Border,
     Drain,
@@ -23,8 +23,9 @@ from radedit.lib.bench.measures import (
     mean_error,
 )
 from radedit.lib.cases import EditRequest
-from radedit.lib.errors import FilmError
+from radedit.lib.errors import FilmError, MaskError
 from radedit.lib.lungs import segment_lungs
+from radedit.lib.parameters import Defaults as Parameters
 from radedit.lib.pipeline import Editor
 from radedit.lib.sources import FilmSources
 from radedit.lib.stress.judge import Judge
@@ -53,7 +54,12 @@ class Method:
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
-_VALUES = {"method": "radedit", "keep": "values", "support": "band"}
+_VALUES = {
+    "method": "radedit",
+    "keep": "values",
+    "support": "band",
+    "band_px": Parameters().band_px,
+}
 _ATTENUATION = {**_VALUES, "keep": "attenuation"}
 _DIFFEDIT = {**_VALUES, "method": "diffedit"}
 REMOVALS: Mapping[str, Method] = {
@@ -95,26 +101,17 @@ class Bench:
     size: int = 512
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
-    def edit(self, film: Film, request: EditRequest, masks: Mapping[str, Mask]) -> Edit:
-        """Edit a film, with masks by the names that the request calls them."""
+    def edit(self, film: Film, request: EditRequest, masks: Mapping[str, Mask]) -> Image:
+        """Edit a film, with masks by the names that the request calls them; give its display."""
         given = {**request.parameters, **self.parameters}
         request = replace(request, model=self.model, parameters=given)
         edited = self.editor.edit(film, request, FilmSources(film, uploaded=masks))
-        shown = to_display(replace(film, stored=edited.stored))
-        return Edit(shown, edited.support, edited.fidelity.changed_outside_support)
+        return to_display(replace(film, stored=edited.stored))
 
-    def sees(self, image: Image, label: str) -> bool:
-        """Whether the judge sees something, on the side and at the place the label names."""
-        return self.judge.sees(image, label)
-
-
-@dataclass(frozen=True, eq=False)
-class Edit:
-    """An edited film's display, where it could change, and how many pixels did elsewhere."""
-
-    image: Image
-    support: Mask
-    outside: int
+    def seen(self, image: Image) -> set[str]:
+        """All that the judge sees on a film, by its labels."""
+        opinion = self.judge.opinion(image)
+        return {label for label, p in opinion.items() if p >= self.judge.thresholds[label]}
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,18 +158,22 @@ def removal_request(case: Removal, method: Method, seed: int) -> EditRequest:
 
 def _remove(case: Removal, bench: Bench, images: dict[str, Image | Mask]) -> Row:
     before, masks = to_display(case.film), {"edit": case.edit, "keep": case.keep}
-    drain = Drain(case.truth, case.empty, case.drain & case.lungs, case.drain)
-    seed = int(np.frombuffer(case.film.sop_instance_uid.encode()[-4:], np.uint32)[0])
-    border = border_of(masks["edit"], before, case.chest, seed)
-    films = {AS_IS: before}
+    drain = Drain(case.truth, case.empty, case.drain, case.lungs)
+    border = border_of(masks["edit"], before, case.chest, case.seed)
+    films, refused = {AS_IS: before}, set[str]()
     for name, method in REMOVALS.items():
-        films[name] = bench.edit(case.film, removal_request(case, method, seed), masks).image
+        try:
+            films[name] = bench.edit(case.film, removal_request(case, method, case.seed), masks)
+        except MaskError:  # a small finding, all of whose cells the keep mask takes
+            films[name] = before
+            refused.add(name)
     films[TRUTH] = case.truth
     images |= {f"removal/{name}": film for name, film in films.items()}
     images |= {f"removal/{name} mask": mask for name, mask in masks.items()}
     return {
         name: {
-            "gone": not bench.sees(film, "pneumothorax"),
+            "refused": name in refused,
+            "gone": f"pneumothorax {case.side}" not in bench.seen(film),
             **_drain(drain, film),
             "error": mean_error(film, case.truth, masks["edit"]),
             "elsewhere": mean_error(film, before, ~masks["edit"]),
@@ -194,12 +195,10 @@ def _seam(border: Border, film: Image) -> Row:
 
 def _add(case: Addition, bench: Bench, images: dict[str, Image | Mask]) -> Row:
     before = to_display(case.film)
-    seed = int(np.frombuffer(case.film.sop_instance_uid.encode()[-4:], np.uint32)[0])
-    border = border_of(case.edit, before, case.chest, seed)
-    lungs = _lungs(before)
-    elsewhere = [x for x in bench.judge.meant_by(case.kind) if x != case.label]
-    called = {label for label in elsewhere if bench.sees(before, label)}
-    films = {AS_IS: Edit(before, case.edit, 0)}
+    border = border_of(case.edit, before, case.chest, case.seed)
+    lungs, called = _lungs(before), bench.seen(before)
+    others = set(bench.judge.meant_by(case.kind)) - {case.label}
+    films = {AS_IS: before}
     for name, method in ADDITIONS.items():
         if name == DIFFEDIT and case.kind not in DIFFEDIT_ADDS:
             continue
@@ -208,26 +207,26 @@ def _add(case: Addition, bench: Bench, images: dict[str, Image | Mask]) -> Row:
             edit_mask="uploaded:edit",
             invert_prompt=NORMAL,
             film_text=NORMAL,
-            parameters={"seed": seed, **method.parameters},
+            parameters={"seed": case.seed, **method.parameters},
         )
         films[name] = bench.edit(case.film, request, {"edit": case.edit})
-    support = films[RADEDIT].support
-    films[TRUTH] = Edit(case.truth, support, 0)
-    images |= {f"{case.kind}/{name}": film.image for name, film in films.items()}
+    films[TRUTH] = case.truth
+    images |= {f"{case.kind}/{name}": film for name, film in films.items()}
     images[f"{case.kind}/edit mask"] = case.edit
+    outside = ~grown(case.edit, Parameters().band_px)
     methods = {}
     for name, film in films.items():
-        others = {label for label in elsewhere if bench.sees(film.image, label)} - called
-        changed = np.abs(film.image - before)
+        seen = bench.seen(film)
+        changed = np.abs(film - before)[outside]
         methods[name] = {
-            "present": bench.sees(film.image, case.label),
-            "elsewhere_too": bool(others),
-            "error": mean_error(film.image, case.truth, case.edit),
-            "outside_pixels": film.outside,
-            "outside_max": float(changed[~support].max(initial=0)),
-            "outside_mean": float(changed[~support].mean()),
-            "lungs_dice": _lungs_dice(lungs, film.image, ~support),
-            **_seam(border, film.image),
+            "present": case.label in seen,
+            "elsewhere_too": bool((seen & others) - called),
+            "error": mean_error(film, case.truth, case.edit),
+            "outside_pixels": int((changed > 0).sum()),
+            "outside_max": float(changed.max(initial=0)),
+            "outside_mean": float(changed.mean()) if changed.size else 0.0,
+            "lungs_dice": _lungs_dice(lungs, film, outside),
+            **_seam(border, film),
         }
     return {"kind": case.kind, "place": case.place, "methods": methods}
 
