@@ -20,7 +20,15 @@ import numpy as np
 import torch
 
 from radedit.lib.bench.cases import FIRST_SEED, draw
-from radedit.lib.bench.truth import REMOVALS, Bench, Measured, Row, measure, removal_request
+from radedit.lib.bench.truth import (
+    ADDITIONS,
+    REMOVALS,
+    Bench,
+    Measured,
+    Row,
+    measure,
+    removal_request,
+)
 from radedit.lib.cases import EditRequest
 from radedit.lib.errors import OutputError, ParameterError, RadEditError
 from radedit.lib.phantom.instances import tool_version
@@ -28,7 +36,7 @@ from radedit.lib.pipeline import Editor
 from radedit.lib.stress.judge import FOLDER as JUDGE
 from radedit.lib.stress.judge import load_judge
 
-FORMAT = "radedit-bench-truth-1"
+FORMAT = "radedit-bench-truth-2"  # another number wherever a measure changes
 ROWS = "rows.jsonl"
 PICTURED = 4  # first patients, whose films are kept for the pictures
 HEADLINE = "radedit, attenuation kept"
@@ -110,7 +118,8 @@ def run(plan: Plan, bench: Bench, work: Path, progress: Callable[[int, int], Non
     RadEditError
         An edit is refused or fails, or a process ended.
     """
-    key = hashlib.sha256(json.dumps(facts(plan, bench), sort_keys=True).encode()).hexdigest()
+    given = (json.dumps(facts(plan, bench), sort_keys=True), repr(REMOVALS), repr(ADDITIONS))
+    key = hashlib.sha256("\x00".join(given).encode()).hexdigest()
     with _writable():
         work.mkdir(parents=True, exist_ok=True)
         done = _read(work, key)
