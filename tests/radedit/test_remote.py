@@ -156,7 +156,7 @@ def film(rg1: Path) -> Film:
 
 @pytest.fixture(scope="module")
 def small(make_dataset: Callable[..., Dataset]) -> Film:
-    return read_film(make_dataset(PatientName="Geheim^Patient", PatientID="4711"))
+    return read_film(make_dataset(PatientName="Geheim^Patient", PatientID="Kennung-4711"))
 
 
 @pytest.fixture
@@ -222,7 +222,7 @@ def test_the_film_is_sent_without_its_identity_once_and_does_not_stay(
     sent = b"".join(bytes(one) for one in before.sent)
     assert sent.count(b"PUT /session/") == sent.count(b"DELETE /session/") == 1
     assert small.stored.astype("<u2").tobytes() in sent
-    for secret in ("Geheim", "4711", "A1", "Doc^Tor", "19500101", "20240102"):
+    for secret in ("Geheim", "Kennung", "A1", "Doc^Tor", "19500101", "20240102"):
         assert secret.encode() not in sent.replace(b"HTTP/1.1", b""), secret
     for uid in ("SOPInstanceUID", "SeriesInstanceUID", "StudyInstanceUID"):
         assert f"{small.header[uid].value}\0".encode() not in sent

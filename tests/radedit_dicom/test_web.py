@@ -639,7 +639,7 @@ def test_neither_secrets_nor_patients_are_in_messages_logs_and_addresses(
         said += [str(caught.value), repr(caught.value.__cause__), repr(archive.address)]
     text = "\n".join([*said, caplog.text])
     assert "attempt 1 failed" in text
-    for secret in ("s3cr3t", "4711", "Geheim"):
+    for secret in ("s3cr3t", "Patient-4711", "Geheim"):
         assert secret not in text
     addresses = [sent.split(b" HTTP/1.1")[0] for sent in relay.sent]
     assert addresses
