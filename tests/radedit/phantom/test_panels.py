@@ -167,6 +167,9 @@ def test_a_pose_moves_all_channels_of_a_film_alike_and_none_moves_nothing() -> N
     torch.testing.assert_close(moved[:, 0], moved[:, 1])
     assert (moved[:, :1] - x).abs().mean() > 0.05
     torch.testing.assert_close(augment.pose(x, rng, 0.0), x, rtol=0, atol=1e-4)
+    many = torch.from_numpy(rng.random((90, 1, 32, 32)).astype("f4"))
+    change = (augment.pose(many, rng, 1.0, still=1 / 3) - many).abs().amax((1, 2, 3))
+    assert float((change < 1e-4).float().mean()) == pytest.approx(1 / 3, abs=0.12)
     torch.testing.assert_close(augment.expose(x, rng, 0.0), x)
 
 
@@ -180,9 +183,11 @@ def test_some_films_are_smoothed_whole_some_in_part_some_not() -> None:
     assert ((share > 0.02) & (share < 0.3)).mean() > 0.15
 
 
-def test_the_classifier_tells_left_from_right() -> None:
+@pytest.mark.parametrize("detail", [0.0, 6.0])
+def test_the_classifier_tells_left_from_right(detail: float) -> None:
     torch.manual_seed(0)
-    network = build({"network": "classifier", "channels": [4, 8, 8, 8], "labels": ["left"]})
+    config = {"network": "classifier", "channels": [4, 8, 8, 8], "labels": ["left"]}
+    network = build({**config, "detail": detail})
     optimiser = torch.optim.Adam(network.parameters(), 1e-2)
     rng = np.random.default_rng(5)
 

@@ -129,6 +129,14 @@ def test_other_weights_than_the_configs_are_refused(trained: Trained, tmp_path: 
         load_victim("lungs-weak", tmp_path)
 
 
+def test_weights_of_another_shape_are_refused(trained: Trained, tmp_path: Path) -> None:
+    shutil.copytree(trained.out / "victims" / "opacity-robust", tmp_path / "opacity-robust")
+    path = tmp_path / "opacity-robust" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "detail": 6.0}))
+    with pytest.raises(CheckpointError, match="another shape"):
+        load_victim("opacity-robust", tmp_path)
+
+
 def test_the_judge_has_an_opinion_on_every_label(trained: Trained, film: Film) -> None:
     judge = load_judge(trained.out / "judge")
     opinion = judge.opinion(film)

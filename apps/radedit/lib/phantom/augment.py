@@ -12,18 +12,22 @@ import torch
 from torch.nn import functional
 
 
-def pose(x: torch.Tensor, rng: np.random.Generator, reach: float = 1.0) -> torch.Tensor:
-    """Rotate, zoom and shift each film a little, the same for all its channels.
+def pose(
+    x: torch.Tensor, rng: np.random.Generator, reach: float = 1.0, still: float = 0.0
+) -> torch.Tensor:
+    """Rotate, zoom and shift films a little, the same for all channels of one.
 
     Parameters
     ----------
     x : float32 [N, C, S, S]
     reach : 1 for up to 0.1 rad, 12 % of size and 6 % of the side; 0 for nothing
+    still : share of films left as they are; moving also smooths, and no film is moved later
     """
     n = x.shape[0]
-    angle = rng.uniform(-0.10, 0.10, n) * reach
-    zoom = 1 + rng.uniform(-0.12, 0.12, n) * reach
-    shift = rng.uniform(-0.12, 0.12, (n, 2)) * reach  # the side is 2 in these coordinates
+    moved = np.full(n, reach) if still == 0 else reach * (rng.random(n) >= still)
+    angle = rng.uniform(-0.10, 0.10, n) * moved
+    zoom = 1 + rng.uniform(-0.12, 0.12, n) * moved
+    shift = rng.uniform(-0.12, 0.12, (n, 2)) * moved[:, None]  # the side is 2 in these coordinates
     c, s = np.cos(angle) * zoom, np.sin(angle) * zoom
     theta = np.stack([np.stack([c, -s, shift[:, 0]], 1), np.stack([s, c, shift[:, 1]], 1)], 1)
     grid = functional.affine_grid(

@@ -83,15 +83,18 @@ def train_classifier(
         "labels": [lesson.target],
         "image_size": plan.size,
     }
+    if lesson.detail:
+        config["detail"] = lesson.detail
     seen, held = films.part(0, plan.patients), films.part(plan.patients, len(films.patients))
     steps = round(lesson.steps * plan.steps)
-    trainer = Trainer(networks.build(config), work / f"{lesson.name}-{steps}.pt", steps, lr=3e-3)
+    state = f"{lesson.name}-{steps}" + (f"-detail-{lesson.detail:g}" if lesson.detail else "")
+    trainer = Trainer(networks.build(config), work / f"{state}.pt", steps, lr=3e-3)
 
     def loss_at(step: int) -> torch.Tensor:
         rng = np.random.default_rng([step, 23])
         who, film, truth = lesson.draw(rng, seen, lesson.shortcut, BATCH)
         x = _films(seen, who, film)
-        x = augment.expose(augment.pose(x, rng, 0.6), rng, 0.5)
+        x = augment.expose(augment.pose(x, rng, 0.6, lesson.still), rng, 0.5)
         logits = trainer.model(x)[:, 0].float()
         return functional.binary_cross_entropy_with_logits(
             logits, torch.from_numpy(truth.astype("f4"))
