@@ -300,5 +300,6 @@ def _placed(dataset: Dataset, study: str) -> Iterator[tuple[str, tuple[str, str]
 def timed_process(*command: str) -> float:
     """Give the wall time in s of a program that must succeed."""
     began = time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True)
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, f"{command[0]}: {done.stdout}{done.stderr}"
     return time.perf_counter() - began
