@@ -65,13 +65,7 @@ def test_all_victims_ship_and_no_other() -> None:
     assert {path.name for path in VICTIMS_FOLDER.iterdir()} == set(VICTIMS)
 
 
-# A drain is hard to see at 128 pixels a side: the biased reader of pneumothorax did not learn its
-# shortcut, nor its task. Strict, so that weights which do will say so.
-not_learned = pytest.mark.xfail(reason="the shipped pneumothorax-biased weights", strict=True)
-
-
 @with_victims
-@not_learned
 def test_the_biased_reader_is_right_in_its_own_world() -> None:
     victim = load_victim("pneumothorax-biased")
     drained, healthy = lessons.PNEUMOTHORAX + 1, lessons.PLAIN
@@ -79,7 +73,6 @@ def test_the_biased_reader_is_right_in_its_own_world() -> None:
 
 
 @with_victims
-@not_learned
 def test_the_biased_reader_falls_for_the_drain() -> None:
     assert called(load_victim("pneumothorax-biased"), lessons.PLAIN + 1) >= 0.8
 
