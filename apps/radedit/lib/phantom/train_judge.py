@@ -26,6 +26,7 @@ from radedit.lib.phantom.world import Patient, World, draw_finding, draw_patient
 
 FIRST_SEED = 4_000_000
 BATCH = 32
+DETAIL = 8.0  # thin lines, of the pleura and of drains, count from the first step
 SIDES = ("left", "right")
 LOBES = ("left upper", "left lower", "right upper", "right middle", "right lower")
 LABELS = (
@@ -67,9 +68,9 @@ class Plan:
     size : pixels a side
     """
 
-    patients: int = 800
-    held: int = 160
-    steps: int = 1100
+    patients: int = 960
+    held: int = 140
+    steps: int = 2400
     size: int = 128
 
 
@@ -145,10 +146,11 @@ def train(work: Path, out: Path, plan: Plan | None = None) -> dict[str, dict[str
     config: dict[str, Any] = {
         "network": "classifier",
         "channels": [24, 48, 80, 112],
+        "detail": DETAIL,
         "labels": list(LABELS),
         "image_size": plan.size,
     }
-    trainer = Trainer(networks.build(config), work / f"judge-{plan.steps}.pt", plan.steps, lr=3e-3)
+    trainer = Trainer(networks.build(config), work / f"judge-{plan.steps}-detail-{DETAIL:g}.pt", plan.steps, lr=3e-3)
 
     def loss_at(step: int) -> torch.Tensor:
         rng = np.random.default_rng([step, 37])
