@@ -15,6 +15,8 @@ RadEditError
     CheckpointError       a model's files are missing, gated, offline or fail their hash (503)
     ReplayError           an edit cannot be rebuilt from its provenance (409)
     OutputError           the result cannot be written where it should go (409)
+    VictimError           a model under test gave no usable answer about a film (502)
+        VictimGoneError   it cannot be reached or has died: no film will get one (502)
 """
 
 from __future__ import annotations
@@ -78,3 +80,13 @@ class OutputError(RadEditError):
     """The result cannot be written."""
 
     http_status = 409
+
+
+class VictimError(RadEditError):
+    """A model under test gave no usable answer about a film."""
+
+    http_status = 502
+
+
+class VictimGoneError(VictimError):
+    """A model under test cannot be reached, or has died."""

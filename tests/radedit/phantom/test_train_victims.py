@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from radedit.lib.errors import CheckpointError, FilmError, NotFoundError, ParameterError
 from radedit.lib.phantom import checkpoint, train_judge, train_victims
 from radedit.lib.stress.judge import load_judge
-from radedit.lib.stress.victims import VICTIMS, load_victim
+from radedit.lib.victims.embedded import VICTIMS, load_victim
 
 PLAN = train_victims.Plan(patients=4, held=4, few=1, steps=3, size=64)
 JUDGE_PLAN = train_judge.Plan(patients=4, held=4, steps=3, size=64)

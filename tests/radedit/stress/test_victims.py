@@ -17,8 +17,8 @@ from radedit.lib.phantom.measures import auroc, dice
 from radedit.lib.phantom.panels import films_of
 from radedit.lib.stress.judge import FOLDER as JUDGE
 from radedit.lib.stress.judge import Judge, load_judge
-from radedit.lib.stress.victims import FOLDER as VICTIMS_FOLDER
-from radedit.lib.stress.victims import VICTIMS, Victim, load_victim
+from radedit.lib.victims.embedded import FOLDER as VICTIMS_FOLDER
+from radedit.lib.victims.embedded import VICTIMS, EmbeddedVictim, load_victim
 
 SIZE = 256
 Film = NDArray[np.float32]
@@ -42,7 +42,7 @@ def patient(number: int) -> NDArray[np.float32]:
     return films
 
 
-def called(victim: Victim, film: int, count: int = 20) -> float:
+def called(victim: EmbeddedVictim, film: int, count: int = 20) -> float:
     """Share of patients whose film of that number the victim calls positive."""
     return float(np.mean([victim.positive(patient(i)[film]) for i in range(count)]))
 

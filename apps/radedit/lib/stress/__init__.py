@@ -1,1 +1,1 @@
-"""Stress tests: the embedded victims to try them on, and the judge of what an edit left."""
+"""Stress tests, and the judge of what an edit left."""

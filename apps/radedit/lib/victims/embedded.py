@@ -7,6 +7,7 @@ one saw a few normal films, one saw many with findings and devices. All learned 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 from radedit.lib.errors import NotFoundError, ParameterError
 from radedit.lib.phantom import networks
+from radedit.lib.victims.protocol import Answer, VictimCard
+from radedit_dicom.film import Film
 
 VICTIMS = (
     "pneumothorax-biased",
@@ -29,40 +32,48 @@ VICTIMS = (
 FOLDER = Path(__file__).parents[2] / "model" / "victims"
 
 
-@dataclass(frozen=True)
-class VictimCard:
-    """What a victim says of itself.
+PREPROCESSING = "the film's 0.5th to 99.5th percentile stretched, padded to a square, resampled"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddedCard(VictimCard):
+    """What an embedded victim says of itself; its name is one of VICTIMS.
 
     Attributes
     ----------
-    name : one of VICTIMS
     task : "classify" or "segment"
     target : the finding or structure it answers for
     world : what it was trained on, in a sentence
-    threshold : operating point, 0 to 1: positive from here on, or lung above
     image_size : pixels a side that it sees
     seeds : first and last phantom that it was trained on
     measured : figures on phantoms that it was not trained on
-    sha256 : of its weights
     """
 
-    name: str
     task: str
     target: str
     world: str
-    threshold: float
     image_size: int
     seeds: tuple[int, int]
-    measured: dict[str, float]
-    sha256: str
+    measured: Mapping[str, float]
 
 
 @dataclass(frozen=True)
-class Victim:
+class EmbeddedVictim:
     """A loaded victim; `card` says which method it has."""
 
-    card: VictimCard
+    card: EmbeddedCard
     network: torch.nn.Module
+
+    def answer(
+        self,
+        display: NDArray[np.float32],
+        valid: NDArray[np.bool_] | None = None,
+        film: Film | None = None,
+    ) -> Answer:
+        """Answer for its target, as `protocol.Victim` says; `film` is not needed."""
+        if self.card.task == "segment":
+            return Answer({}, {self.card.target: self.segment(display, valid)})
+        return Answer({self.card.target: self.predict(display, valid)})
 
     def predict(
         self, display: NDArray[np.float32], valid: NDArray[np.bool_] | None = None
@@ -127,7 +138,7 @@ class Victim:
             return torch.as_tensor(self.network(torch.from_numpy(scaled)[None, None]))
 
 
-def load_victim(name: str, folder: Path = FOLDER) -> Victim:
+def load_victim(name: str, folder: Path = FOLDER) -> EmbeddedVictim:
     """Load an embedded victim.
 
     Parameters
@@ -145,10 +156,15 @@ def load_victim(name: str, folder: Path = FOLDER) -> Victim:
     if name not in VICTIMS:
         raise NotFoundError(f"no victim of that name; the embedded ones are {', '.join(VICTIMS)}.")
     network, config = networks.load(folder / name)
-    return Victim(_card(config), network)
+    return EmbeddedVictim(_card(config), network)
 
 
-def _card(config: dict[str, Any]) -> VictimCard:
+def _card(config: dict[str, Any]) -> EmbeddedCard:
     first, last = config["seeds"]
     kept = ("name", "task", "target", "world", "threshold", "image_size", "measured", "sha256")
-    return VictimCard(**{key: config[key] for key in kept}, seeds=(first, last))
+    return EmbeddedCard(
+        **{key: config[key] for key in kept},
+        seeds=(first, last),
+        version=config["sha256"][:12],
+        preprocessing=f"{PREPROCESSING} to {config['image_size']} x {config['image_size']} pixels",
+    )
