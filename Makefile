@@ -26,7 +26,7 @@ help:
 	@echo "make lint    set up, then ruff, mypy and import-linter"
 	@echo "make setup   set up only"
 
-setup: $(STAMPS)/installed $(STAMPS)/peers
+setup: $(STAMPS)/installed $(STAMPS)/peers $(STAMPS)/ohif
 
 demo: setup
 	@$(BIN)/python -m radedit.lib.demo
@@ -76,3 +76,8 @@ $(STAMPS)/installed: requirements.lock pyproject.toml $(BIN)/python
 $(STAMPS)/peers: scripts/install-peers
 	@mkdir -p $(STAMPS)
 	@if scripts/install-peers; then touch $@; fi
+
+# Without it the server serves everything but the viewer, and says so.
+$(STAMPS)/ohif: scripts/fetch-ohif $(STAMPS)/peers
+	@mkdir -p $(STAMPS)
+	@if scripts/fetch-ohif; then touch $@; fi

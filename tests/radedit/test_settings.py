@@ -273,3 +273,10 @@ def test_what_is_no_plain_address_of_a_server_is_refused_and_not_quoted(address:
 def test_a_remote_limit_below_one_is_refused(limit: str) -> None:
     with pytest.raises(ParameterError, match="must be 1 or more"):
         load_settings({f"RADEDIT_REMOTE_{limit}": "0"})
+
+
+@pytest.mark.parametrize(
+    "name", ["RADEDIT_ARCHIVE_ATTEMPTS", "RADEDIT_SERVER_TOKEN", "RADEDIT_OIDC_ISSUER"]
+)
+def test_variables_that_others_read_are_left_to_them(name: str) -> None:
+    assert load_settings({name: "3"}) == load_settings({})

@@ -18,6 +18,8 @@ from radedit.lib.errors import ParameterError
 COMPONENTS: Final = ("unet", "vae", "text_encoder", "tokenizer", "scheduler")
 SCORER: Final = "scorer"  # a component that a model may do without
 CONFIG: Final = "RADEDIT_CONFIG"  # names the user's file
+# Variables that others read and check: access to archives, the server, sign-on, the job queue.
+_OTHERS: Final = ("RADEDIT_ARCHIVE_", "RADEDIT_SERVER_", "RADEDIT_OIDC_", "RADEDIT_JOBS_")
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
 _VARIABLES: Final[Mapping[str, tuple[str, type]]] = MappingProxyType(
     {
@@ -82,7 +84,7 @@ def read_tree(packaged: Path, environ: Mapping[str, str]) -> dict[str, Any]:
     tree = _read(packaged)
     if environ.get(CONFIG):
         tree = _merge(tree, _read(Path(environ[CONFIG]).expanduser()))
-    given = {name for name in environ if name.startswith("RADEDIT_")}
+    given = {n for n in environ if n.startswith("RADEDIT_") and not n.startswith(_OTHERS)}
     _refuse_unknown(given, {*_VARIABLES, CONFIG}, "the environment")
     for name in sorted(given - {CONFIG}):
         key, kind = _VARIABLES[name]
