@@ -235,8 +235,8 @@ def _request(
 
 def _refusal(address: DimseAddress, association: Association) -> ArchiveError:
     """Say why there is no association."""
-    answer = association.acceptor.primitive
-    if association.is_rejected and isinstance(answer, A_ASSOCIATE):
+    answer = _answer(association)
+    if answer is not None and answer.result:
         words = rejection(
             answer.result_source or 0,
             answer.diagnostic or 0,
@@ -252,6 +252,17 @@ def _refusal(address: DimseAddress, association: Association) -> ArchiveError:
             "the class and its transfer syntax allowed there."
         )
     return _diagnosis(address)
+
+
+def _answer(association: Association) -> A_ASSOCIATE | None:
+    """Give what the archive said to the request, if anything.
+
+    pynetdicom looks whether the connection stands before it looks for an answer, in another
+    thread than the one that reads: an archive that rejects and closes may do both before that,
+    and then the rejection lies unread in the queue.
+    """
+    answer = association.acceptor.primitive or association.dul.receive_pdu()
+    return answer if isinstance(answer, A_ASSOCIATE) else None
 
 
 def _diagnosis(address: DimseAddress) -> ArchiveError:

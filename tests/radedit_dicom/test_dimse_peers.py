@@ -27,6 +27,7 @@ from pynetdicom.sop_class import (
 from radedit_dicom.archive import Instance, Query
 from radedit_dicom.dimse import DimseArchive
 from radedit_dicom.dimse_address import DimseAddress, DimseTimeouts, DimseTls
+from radedit_dicom.dimse_association import associated
 from radedit_dicom.dimse_receive import Receiver, listening
 from radedit_dicom.errors import ArchiveError
 from radedit_dicom.film import read_film
@@ -168,6 +169,21 @@ def test_a_called_title_that_another_archive_does_not_have_is_refused(start_dcmq
     wrong = DimseArchive(replace(archive.address, called_ae_title="OTHER"))
     with pytest.raises(ArchiveError, match="AE title OTHER"):
         wrong.echo()
+
+
+def test_a_rejection_is_told_however_late_we_look_for_it(start_dcmqrscp):
+    """The archive has rejected and closed before pynetdicom looks whether it is connected."""
+    address = replace(start_dcmqrscp().address, called_ae_title="OTHER")
+    contexts = [build_context(Verification)]
+
+    def dawdle(event: Any) -> None:
+        time.sleep(1)
+
+    with (
+        pytest.raises(ArchiveError, match="AE title OTHER"),
+        associated(address, contexts, [(evt.EVT_REQUESTED, dawdle)]),
+    ):
+        pytest.fail("there is no such archive")
 
 
 def test_a_receiver_of_implicit_vr_only_gets_the_same_content(start_storescp, edit_objects):
