@@ -25,7 +25,7 @@ Mask = NDArray[np.bool_]
 Weight = NDArray[np.float32]
 
 MODEL_SIDE = 512  # bands are given in pixels of a model image of this side
-HALO_PX = 12  # how far, of 512, a decoder's blur spreads an object beside its own pixels
+HALO_PX = 6  # how far, of 512, a decoder's blur spreads an object beside its own pixels
 
 
 def support_weight(edit: Mask, keep: Mask, parameters: Parameters) -> Weight:

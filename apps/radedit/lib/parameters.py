@@ -82,7 +82,10 @@ class ParameterRange:
 PARAMETERS: Final[Mapping[str, ParameterRange]] = MappingProxyType(
     {
         "method": ParameterRange(
-            str, "radedit", "editing algorithm", choices=("radedit", "diffedit")
+            str,
+            "radedit",
+            "editing algorithm",
+            choices=("radedit", "diffedit", "lance", "lance-null-text", "img2img"),
         ),
         "steps": ParameterRange(int, 100, "denoising steps of the whole schedule", 1, 1000),
         "skip": ParameterRange(
@@ -112,6 +115,12 @@ PARAMETERS: Final[Mapping[str, ParameterRange]] = MappingProxyType(
     }
 )
 
+METHOD_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
+    {"img2img": MappingProxyType({"skip": 0.6, "guidance": 4.0})}
+)
+"""What a method's own paper runs it with, where the request says nothing else (RoentMod,
+arXiv 2509.08640: strength 0.4, guidance 4)."""
+
 
 @dataclass(frozen=True)
 class Defaults:
@@ -136,14 +145,14 @@ def validate_parameters(values: Mapping[str, Any], defaults: Defaults) -> Defaul
     values : mapping
         Any subset of `PARAMETERS`.
     defaults : Defaults
-        For what is not given.
+        For what is not given, and what the method's own paper does not say either.
 
     Raises
     ------
     ParameterError
         A key is unknown (names it and the known ones), or a value is out of its range.
     """
-    complete = asdict(defaults)
+    complete = asdict(defaults) | dict(METHOD_DEFAULTS.get(str(values.get("method")), {}))
     for name, value in values.items():
         if name not in PARAMETERS:
             raise ParameterError(

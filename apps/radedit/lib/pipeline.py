@@ -21,9 +21,9 @@ from radedit.lib import masks
 from radedit.lib.cases import Case, EditRequest, Prepared, prepare
 from radedit.lib.composite import carried_over, native_change, support_weight
 from radedit.lib.edit.backbone import Backbone, load_backbone
-from radedit.lib.edit.diffedit import as_diffedit
 from radedit.lib.edit.inversion import InversionCache, InversionKey, draw_noise_batch, invert
-from radedit.lib.edit.radedit import Conditioning, EditMasks, Hooks, Plan, radedit
+from radedit.lib.edit.methods import METHODS
+from radedit.lib.edit.radedit import Conditioning, EditMasks, Hooks, Plan
 from radedit.lib.edit.schedule import Schedule, make_schedule
 from radedit.lib.parameters import Defaults as Parameters
 from radedit.lib.parameters import validate_parameters
@@ -144,7 +144,10 @@ class Editor:
         return self.edit_batch([case], progress)[0]
 
     def edit_batch(
-        self, cases: Sequence[Case | Prepared], progress: Progress | None = None
+        self,
+        cases: Sequence[Case | Prepared],
+        progress: Progress | None = None,
+        course: Course | None = None,
     ) -> list[Edited]:
         """Edit films of one model and one schedule in one batch.
 
@@ -154,6 +157,8 @@ class Editor:
             alone gives the same bytes again; in a batch of another size its stored values may
             differ in the last place (bound and figures: docs/benchmarks.md)
         progress : called with (done, total) diffusion steps
+        course : all that can be heard of and stopped, in place of `progress`, and where the same
+            batch, cases and order included, goes on
 
         Raises
         ------
@@ -176,7 +181,8 @@ class Editor:
         )
         x0 = torch.cat([backbone.encode(torch.from_numpy(p.image)[None, None]) for p in prepared])
         clock.lap("encode")
-        delta = self._delta(prepared, backbone, schedule, x0, progress)
+        course = course or Course(Hooks(progress=progress))
+        delta = self._delta(prepared, backbone, schedule, x0, course)
         clock.lap("edit")
         # Both decodings in one call per case, so that rounding is the same in both.
         pairs = [
@@ -202,8 +208,11 @@ class Editor:
         backbone: Backbone,
         schedule: Schedule,
         x0: torch.Tensor,
-        progress: Progress | None,
+        course: Course,
     ) -> torch.Tensor:
+        hooks, resume = course.hooks, course.resume
+        if resume is not None and resume.done == len(schedule):
+            return resume.delta.to(x0.device)
         requests = [p.case.request for p in prepared]
         conditioning = Conditioning(
             cond=backbone.encode_text([r.prompt for r in requests]),
@@ -214,26 +223,33 @@ class Editor:
             edit=torch.stack([torch.from_numpy(p.edit_cells)[None] for p in prepared]),
             keep=torch.stack([torch.from_numpy(p.keep_cells)[None] for p in prepared]),
         )
-        if prepared[0].parameters.method == "diffedit":
-            latent_masks = as_diffedit(latent_masks)
+        method = METHODS[prepared[0].parameters.method]
         seeds = [p.parameters.seed for p in prepared]
         noise = draw_noise_batch(tuple(x0.shape[1:]), len(schedule), seeds)
-        keys = [self._key(p, backbone, schedule, len(prepared)) for p in prepared]
+        plan = Plan(schedule, noise, prepared[0].parameters.guidance, resume=resume)
+        if method.inverts_ahead:
+            _stop_if_cancelled(hooks)
+            plan = replace(plan, e_inv=self._inverted(prepared, backbone, x0, conditioning, plan))
+        denoise = backbone.differentiable_denoise if method.differentiates else backbone.denoise
+        return method.run(denoise, x0, conditioning, latent_masks, plan, hooks)
+
+    def _inverted(
+        self,
+        prepared: Sequence[Prepared],
+        backbone: Backbone,
+        x0: torch.Tensor,
+        conditioning: Conditioning,
+        plan: Plan,
+    ) -> torch.Tensor:
+        """Predicted noise of every step, out of the cache if it holds all of the cases."""
+        keys = [self._key(p, backbone, plan.schedule, len(prepared)) for p in prepared]
         cached = [e for e in map(self._inversions.get, keys) if e is not None]
         if len(cached) == len(keys):
-            e_inv = torch.stack(cached, dim=1)
-        else:
-            e_inv = invert(backbone.denoise, x0, conditioning.inversion, schedule, noise)
-            for key, case_e_inv in zip(keys, e_inv.cpu().unbind(1), strict=True):
-                self._inversions.put(key, case_e_inv)
-        return radedit(
-            backbone.denoise,
-            x0,
-            conditioning,
-            latent_masks,
-            Plan(schedule, noise, prepared[0].parameters.guidance, e_inv),
-            Hooks(progress=progress),
-        )
+            return torch.stack(cached, dim=1)
+        e_inv = invert(backbone.denoise, x0, conditioning.inversion, plan.schedule, plan.noise)
+        for key, case_e_inv in zip(keys, e_inv.cpu().unbind(1), strict=True):
+            self._inversions.put(key, case_e_inv)
+        return e_inv
 
     def _key(
         self, prepared: Prepared, backbone: Backbone, schedule: Schedule, batch: int

@@ -12,8 +12,9 @@ compared with: what lies outside cannot answer to what is drawn inside, so borde
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
-from radedit.lib.edit.radedit import EditMasks
+from radedit.lib.edit.radedit import Conditioning, Denoise, EditMasks, Hooks, Plan, radedit
 
 
 def as_diffedit(masks: EditMasks) -> EditMasks:
@@ -28,3 +29,15 @@ def as_diffedit(masks: EditMasks) -> EditMasks:
     if masks.keep is not None:
         inside = inside * (1 - masks.keep.float())
     return EditMasks(edit=torch.ones_like(inside), keep=1 - inside)
+
+
+def diffedit(
+    denoise: Denoise,
+    x0: Tensor,
+    conditioning: Conditioning,
+    masks: EditMasks,
+    plan: Plan,
+    hooks: Hooks | None = None,
+) -> Tensor:
+    """Edit latents inside one mask; arguments, result and errors as those of `radedit`."""
+    return radedit(denoise, x0, conditioning, as_diffedit(masks), plan, hooks)

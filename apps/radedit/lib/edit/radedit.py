@@ -99,6 +99,22 @@ class EditMasks:
 
 
 @dataclass(frozen=True)
+class Resume:
+    """Where an edit that was interrupted goes on.
+
+    Attributes
+    ----------
+    done : int
+        Steps that were finished, 0 to S.
+    delta : float32 [N, C, h, w]
+        What `Hooks.stepped` was given after the last of them, of the same batch.
+    """
+
+    done: int
+    delta: Tensor
+
+
+@dataclass(frozen=True)
 class Plan:
     """How to edit.
 
@@ -113,12 +129,15 @@ class Plan:
     e_inv : float [S, N, C, h, w], optional
         Predicted noise of an earlier inversion of the same images with the same schedule,
         noise and inversion prompt. It saves one evaluation in three.
+    resume : Resume, optional
+        Only the steps behind it are run; the result is that of the whole, to the byte.
     """
 
     schedule: Schedule
     noise: Tensor
     guidance: float = 7.5
     e_inv: Tensor | None = None
+    resume: Resume | None = None
 
 
 @dataclass(frozen=True)
@@ -133,11 +152,22 @@ class Hooks:
         Asked before every step; True ends the edit with `EditCancelledError`.
     inverted : callable(index, e_inv), optional
         Given e_inv [N, C, h, w] of every step, to be kept for the next edit.
+    stepped : callable(done, delta), optional
+        Given delta [N, C, h, w] after every step, to be kept for `Resume`; it may raise.
     """
 
     progress: Callable[[int, int], None] | None = None
     cancelled: Callable[[], bool] | None = None
     inverted: Callable[[int, Tensor], None] | None = None
+    stepped: Callable[[int, Tensor], None] | None = None
+
+
+@dataclass(frozen=True)
+class Course:
+    """An edit as its caller follows it: what to tell, and where to go on."""
+
+    hooks: Hooks = Hooks()
+    resume: Resume | None = None
 
 
 class _Predictions(NamedTuple):
@@ -212,6 +242,8 @@ def _check(x0: Tensor, masks: EditMasks, plan: Plan) -> None:
     for name, value in (("noise", plan.noise), ("e_inv", plan.e_inv)):
         if value is not None and tuple(value.shape) != expected:
             raise ValueError(f"{name} is {tuple(value.shape)}; expected {expected}.")
+    if plan.resume is not None and plan.resume.delta.shape != x0.shape:
+        raise ValueError(f"delta is {tuple(plan.resume.delta.shape)}; expected {tuple(x0.shape)}.")
 
 
 def delta_step(delta: Tensor, eps_change: Tensor, m_keep: Tensor, step: Step) -> Tensor:
@@ -282,7 +314,8 @@ def radedit(
     RadEditError
         The result is not finite.
     ValueError
-        Noise or cached inversion has another shape than schedule and latents ask for.
+        Noise, cached inversion or resumed delta has another shape than schedule and latents
+        ask for.
 
     Notes
     -----
@@ -295,8 +328,12 @@ def radedit(
     clean = x0.to(dtype)
     m_edit = masks.edit.to(device, dtype)
     m_keep = torch.zeros_like(m_edit) if masks.keep is None else masks.keep.to(device, dtype)
-    delta = torch.zeros_like(clean)
+    done, delta = 0, torch.zeros_like(clean)
+    if plan.resume is not None:
+        done, delta = plan.resume.done, plan.resume.delta.to(device, dtype)
     for step in plan.schedule:
+        if step.index < done:
+            continue
         if hooks.cancelled is not None and hooks.cancelled():
             raise EditCancelledError(f"The edit was cancelled after {step.index} steps.")
         x_hat = q_sample(clean, plan.noise[step.index].to(device, dtype), step)
@@ -306,6 +343,8 @@ def radedit(
         delta = delta_step(delta, e_edit - eps.inv, m_keep, step)
         if hooks.inverted is not None:
             hooks.inverted(step.index, eps.inv)
+        if hooks.stepped is not None:
+            hooks.stepped(step.index + 1, delta)
         if hooks.progress is not None:
             hooks.progress(step.index + 1, len(plan.schedule))
     if not bool(torch.isfinite(delta).all()):

@@ -162,6 +162,10 @@ class Backbone:
         float [N, C, h, w], dtype of x_t
             eps; a v-prediction is converted by eps = sqrt(1 - alpha_bar) x_t + sqrt(alpha_bar) v.
         """
+        return self.differentiable_denoise(x_t, t, context)
+
+    def differentiable_denoise(self, x_t: Tensor, t: int | Tensor, context: Tensor) -> Tensor:
+        """Predict as `denoise` does, in a graph that gradients with respect to context take."""
         steps = torch.as_tensor(t, dtype=torch.long, device=self.device).expand(len(x_t))
         predicted: Tensor = self.unet(
             x_t.to(self.device, self.dtype),
