@@ -121,6 +121,16 @@ EDITED_REGION = Code("EDITED", SCHEME, "Edited radiograph")
 PARAMETER = Code("PARAM", SCHEME, "Edit parameter")
 PROVENANCE_JSON = Code("PROVJSON", SCHEME, "Edit provenance as JSON")
 SCORE_MISSING = Code("NOSCORE", SCHEME, "Score not computed")
+READING = Code("READING", SCHEME, "Decision of a reader on an edit")
+READING_REASON = Code("READREASON", SCHEME, "Reason of a reader's decision")
+READING_BLINDED = Code("READBLIND", SCHEME, "Answer while the edited image was not named")
+READING_EVENT = Code("READEVENT", SCHEME, "SHA-256 of the recorded event")
+#: What a reader may decide, and the code of it.
+DECISIONS: dict[str, Code] = {
+    "accept": Code("ACCEPT", SCHEME, "Edit accepted"),
+    "reject": Code("REJECT", SCHEME, "Edit rejected"),
+    "unsure": Code("UNSURE", SCHEME, "Reader unsure of the edit"),
+}
 AREA = Code("42798000", "SCT", "Area")
 SQUARE_MM = Code("mm2", "UCUM", "Square millimeter")
 PIXELS = Code("{pixels}", "UCUM", "pixels")

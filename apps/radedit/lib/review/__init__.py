@@ -1,0 +1,1 @@
+"""The review of edits by readers: pictures, immutable readings, agreement, export."""
