@@ -15,6 +15,8 @@ RadEditError
     CheckpointError       a model's files are missing, gated, offline or fail their hash (503)
     ReplayError           an edit cannot be rebuilt from its provenance (409)
     OutputError           the result cannot be written where it should go (409)
+    JobStateError         a job has ended, or has not, and the wish needs the other (409)
+    JobsError             the jobs' database is not to be had (503)
     VictimError           a model under test gave no usable answer about a film (502)
         VictimGoneError   it cannot be reached or has died: no film will get one (502)
 """
@@ -90,3 +92,15 @@ class VictimError(RadEditError):
 
 class VictimGoneError(VictimError):
     """A model under test cannot be reached, or has died."""
+
+
+class JobStateError(RadEditError):
+    """A job's state does not allow what was asked for."""
+
+    http_status = 409
+
+
+class JobsError(RadEditError):
+    """The jobs' database is not to be had."""
+
+    http_status = 503

@@ -19,11 +19,12 @@ from numpy.typing import NDArray
 
 from radedit.lib import masks
 from radedit.lib.cases import Case, EditRequest, Prepared, prepare
-from radedit.lib.composite import carried_over, native_change, support_weight
+from radedit.lib.composite import native_change, support_weight
 from radedit.lib.edit.backbone import Backbone, load_backbone
+from radedit.lib.edit.course import Course, DenoiseRows, Hooks, stoppable
 from radedit.lib.edit.inversion import InversionCache, InversionKey, draw_noise_batch, invert
 from radedit.lib.edit.methods import METHODS
-from radedit.lib.edit.radedit import Conditioning, EditMasks, Hooks, Plan
+from radedit.lib.edit.radedit import Conditioning, EditMasks, Plan
 from radedit.lib.edit.schedule import Schedule, make_schedule
 from radedit.lib.parameters import Defaults as Parameters
 from radedit.lib.parameters import validate_parameters
@@ -227,26 +228,27 @@ class Editor:
         seeds = [p.parameters.seed for p in prepared]
         noise = draw_noise_batch(tuple(x0.shape[1:]), len(schedule), seeds)
         plan = Plan(schedule, noise, prepared[0].parameters.guidance, resume=resume)
+        network: DenoiseRows = backbone.denoise
+        if method.differentiates:
+            network = backbone.differentiable_denoise
+        denoise = stoppable(network, hooks)
         if method.inverts_ahead:
-            _stop_if_cancelled(hooks)
-            plan = replace(plan, e_inv=self._inverted(prepared, backbone, x0, conditioning, plan))
-        denoise = backbone.differentiable_denoise if method.differentiates else backbone.denoise
+            keys = [self._key(p, backbone, schedule, len(prepared)) for p in prepared]
+            context = conditioning.inversion
+            plan = replace(
+                plan,
+                e_inv=self._inverted(keys, lambda: invert(denoise, x0, context, schedule, noise)),
+            )
         return method.run(denoise, x0, conditioning, latent_masks, plan, hooks)
 
     def _inverted(
-        self,
-        prepared: Sequence[Prepared],
-        backbone: Backbone,
-        x0: torch.Tensor,
-        conditioning: Conditioning,
-        plan: Plan,
+        self, keys: Sequence[InversionKey], compute: Callable[[], torch.Tensor]
     ) -> torch.Tensor:
         """Predicted noise of every step, out of the cache if it holds all of the cases."""
-        keys = [self._key(p, backbone, plan.schedule, len(prepared)) for p in prepared]
         cached = [e for e in map(self._inversions.get, keys) if e is not None]
         if len(cached) == len(keys):
             return torch.stack(cached, dim=1)
-        e_inv = invert(backbone.denoise, x0, conditioning.inversion, plan.schedule, plan.noise)
+        e_inv = compute()
         for key, case_e_inv in zip(keys, e_inv.cpu().unbind(1), strict=True):
             self._inversions.put(key, case_e_inv)
         return e_inv
@@ -272,8 +274,6 @@ def _finish(p: Prepared, pair: torch.Tensor, run: Run) -> tuple[Edited, NDArray[
     drawn = edited - unedited
     if film.is_mirrored:
         drawn = np.ascontiguousarray(drawn[:, ::-1])
-    if p.parameters.keep == "attenuation":
-        drawn = carried_over(drawn, p.grid.mask_down(p.keep))
     # The model's images span -1 to 1, the stretched display 0 to 1.
     change = native_change(drawn, p.grid, weight) * np.float32(p.contrast / 2)
     stored = apply_display_delta(film, change)

@@ -16,24 +16,29 @@ input are one network call, not two that might round differently.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from radedit.lib.edit.course import Denoise, EditCancelledError, Hooks, Resume
 from radedit.lib.edit.guidance import masked_guidance, release
 from radedit.lib.edit.inversion import q_sample
 from radedit.lib.edit.schedule import Schedule, Step
 from radedit.lib.errors import MaskError, RadEditError
 
-Denoise = Callable[[Tensor, int, Tensor], Tensor]
-"""eps = denoise(x_t [R, C, h, w], t, context [R, L, D]); rows are independent."""
-
-
-class EditCancelledError(RadEditError):
-    """The caller's `cancelled` hook asked the edit to stop."""
+__all__ = [
+    "Conditioning",
+    "Denoise",
+    "EditCancelledError",
+    "EditMasks",
+    "Hooks",
+    "Plan",
+    "Resume",
+    "delta_step",
+    "radedit",
+]
 
 
 @dataclass(frozen=True)
@@ -99,22 +104,6 @@ class EditMasks:
 
 
 @dataclass(frozen=True)
-class Resume:
-    """Where an edit that was interrupted goes on.
-
-    Attributes
-    ----------
-    done : int
-        Steps that were finished, 0 to S.
-    delta : float32 [N, C, h, w]
-        What `Hooks.stepped` was given after the last of them, of the same batch.
-    """
-
-    done: int
-    delta: Tensor
-
-
-@dataclass(frozen=True)
 class Plan:
     """How to edit.
 
@@ -137,36 +126,6 @@ class Plan:
     noise: Tensor
     guidance: float = 7.5
     e_inv: Tensor | None = None
-    resume: Resume | None = None
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What the caller wants to hear about.
-
-    Attributes
-    ----------
-    progress : callable(done, total), optional
-        Called after every step.
-    cancelled : callable() -> bool, optional
-        Asked before every step; True ends the edit with `EditCancelledError`.
-    inverted : callable(index, e_inv), optional
-        Given e_inv [N, C, h, w] of every step, to be kept for the next edit.
-    stepped : callable(done, delta), optional
-        Given delta [N, C, h, w] after every step, to be kept for `Resume`; it may raise.
-    """
-
-    progress: Callable[[int, int], None] | None = None
-    cancelled: Callable[[], bool] | None = None
-    inverted: Callable[[int, Tensor], None] | None = None
-    stepped: Callable[[int, Tensor], None] | None = None
-
-
-@dataclass(frozen=True)
-class Course:
-    """An edit as its caller follows it: what to tell, and where to go on."""
-
-    hooks: Hooks = Hooks()
     resume: Resume | None = None
 
 

@@ -1,0 +1,80 @@
+"""How a caller follows an edit: hears of its steps, stops it, and goes on with it later."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from radedit.lib.errors import RadEditError
+
+Denoise = Callable[[Tensor, int, Tensor], Tensor]
+"""eps = denoise(x_t [R, C, h, w], t, context [R, L, D]); rows are independent."""
+
+DenoiseRows = Callable[[Tensor, int | Tensor, Tensor], Tensor]
+"""A `Denoise` that also takes a timestep for each row, long [R]."""
+
+
+class EditCancelledError(RadEditError):
+    """The caller's `cancelled` hook asked the edit to stop."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Where an edit that was interrupted goes on.
+
+    Attributes
+    ----------
+    done : int
+        Steps that were finished, 0 to S.
+    delta : float32 [N, C, h, w]
+        What `Hooks.stepped` was given after the last of them, of the same batch.
+    """
+
+    done: int
+    delta: Tensor
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What the caller wants to hear about.
+
+    Attributes
+    ----------
+    progress : callable(done, total), optional
+        Called after every step.
+    cancelled : callable() -> bool, optional
+        Asked before every step; True ends the edit with `EditCancelledError`.
+    inverted : callable(index, e_inv), optional
+        Given e_inv [N, C, h, w] of every step, to be kept for the next edit.
+    stepped : callable(done, delta), optional
+        Given delta [N, C, h, w] after every step, to be kept for `Resume`; it may raise.
+    """
+
+    progress: Callable[[int, int], None] | None = None
+    cancelled: Callable[[], bool] | None = None
+    inverted: Callable[[int, Tensor], None] | None = None
+    stepped: Callable[[int, Tensor], None] | None = None
+
+
+@dataclass(frozen=True)
+class Course:
+    """An edit as its caller follows it: what to tell, and where to go on."""
+
+    hooks: Hooks = Hooks()
+    resume: Resume | None = None
+
+
+def stoppable(denoise: DenoiseRows, hooks: Hooks) -> DenoiseRows:
+    """Give a denoiser that raises `EditCancelledError` once `hooks.cancelled` says so."""
+    cancelled = hooks.cancelled
+    if cancelled is None:
+        return denoise
+
+    def ask_first(x_t: Tensor, t: int | Tensor, context: Tensor) -> Tensor:
+        if cancelled():
+            raise EditCancelledError("The edit was cancelled.")
+        return denoise(x_t, t, context)
+
+    return ask_first
