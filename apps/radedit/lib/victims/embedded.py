@@ -155,7 +155,12 @@ def load_victim(name: str, folder: Path = FOLDER) -> EmbeddedVictim:
     """
     if name not in VICTIMS:
         raise NotFoundError(f"no victim of that name; the embedded ones are {', '.join(VICTIMS)}.")
-    network, config = networks.load(folder / name)
+    return read_victim(folder / name)
+
+
+def read_victim(folder: Path) -> EmbeddedVictim:
+    """Load the victim whose weights lie in a folder of their own; CheckpointError if damaged."""
+    network, config = networks.load(folder)
     return EmbeddedVictim(_card(config), network)
 
 
