@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from radedit.lib.composite import MODEL_SIDE, carried_over, native_change, support_weight
+from radedit.lib.composite import MODEL_SIDE, native_change, support_weight
 from radedit.lib.geometry import SquareGrid
 from radedit.lib.parameters import Defaults as Parameters
 
@@ -96,29 +96,6 @@ def test_equal_decodings_change_nothing() -> None:
     same = np.random.default_rng(0).random((64, 64)).astype(np.float32)
     weight = support_weight(edit, keep, Parameters())
     assert not native_change(same - same, SquareGrid(*edit.shape, 64), weight).any()
-
-
-def test_kept_attenuation_takes_its_change_from_around_and_nothing_of_its_own() -> None:
-    rows, cols = np.mgrid[:256, :256]
-    behind = (0.2 + 0.001 * rows).astype(np.float32)  # what the tissue does
-    wire = np.abs(cols - 128) < 2
-    drawn = behind - np.where(np.abs(cols - 128) < 4, np.float32(0.5), np.float32(0))
-    found = carried_over(drawn, wire)
-    assert np.abs(found - behind).max() < 0.01
-    other = drawn + np.where(wire, np.float32(9), np.float32(0))
-    np.testing.assert_array_equal(carried_over(other, wire), found)
-
-
-def test_kept_attenuation_leaves_the_change_away_from_the_objects_alone() -> None:
-    change = np.random.default_rng(1).random((256, 256)).astype(np.float32)
-    keep = np.zeros((256, 256), bool)
-    keep[100:110, 60:160] = True
-    found = carried_over(change, keep)
-    far = np.ones_like(keep)
-    far[93:117, 53:167] = False
-    np.testing.assert_array_equal(found[far], change[far])
-    np.testing.assert_array_equal(carried_over(change, np.zeros_like(keep)), change)
-    assert not carried_over(change, np.ones_like(keep)).any()
 
 
 def test_values_are_kept_unless_attenuation_is_asked_for() -> None:

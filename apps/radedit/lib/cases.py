@@ -13,6 +13,7 @@ from radedit.lib import masks
 from radedit.lib.edit.backbone import Backbone
 from radedit.lib.errors import MaskError
 from radedit.lib.geometry import SquareGrid, stretched
+from radedit.lib.lifted import lifted_off
 from radedit.lib.mask_grammar import parse
 from radedit.lib.parameters import Defaults as Parameters
 from radedit_dicom.film import Film
@@ -68,11 +69,12 @@ class Prepared:
     Attributes
     ----------
     edit, keep : bool [rows, cols], keep taken out of edit
-    edit_cells, keep_cells : bool [h, w], the same on the latent grid, as the model sees it; no
-        cell is kept where an object's attenuation is
+    edit_cells, keep_cells : bool [h, w], the same on the latent grid, as the model sees it;
+        where an object's attenuation is kept, nothing is taken out and no cell is kept
     display : float32 [rows, cols], 0 to 1
     image : float32 [S, S], -1 to 1, what the model sees: the patient's left on the right, so
-        that sides in a prompt are the patient's, however the film is stored
+        that sides in a prompt are the patient's, however the film is stored; without the
+        objects whose attenuation is kept
     contrast : display intensity between the model's black and white
     """
 
@@ -110,8 +112,9 @@ def prepare(case: Case, parameters: Parameters, backbone: Backbone) -> Prepared:
     if request.invert_prompt:
         backbone.check_prompt(request.invert_prompt, "inversion prompt")
     frame = masks.Frame(*film.shape, film.spacing_mm)
+    drawn = _drawn(request.edit_mask, frame, case.sources)
     edit, keep = masks.resolve(
-        _drawn(request.edit_mask, frame, case.sources),
+        drawn,
         _drawn(request.keep_mask, frame, case.sources),
         frame,
     )
@@ -119,7 +122,8 @@ def prepare(case: Case, parameters: Parameters, backbone: Backbone) -> Prepared:
     cells = int(backbone.latent_shape[-1])
     edit_cells, keep_cells = grid.mask_down(edit, cells), grid.mask_down(keep, cells)
     if parameters.keep == "attenuation":  # what is behind the object changes with the rest
-        keep_cells = np.zeros_like(keep_cells)
+        asked = edit if drawn is None else drawn
+        edit_cells, keep_cells = grid.mask_down(asked, cells), np.zeros_like(keep_cells)
     if not (edit_cells & ~keep_cells).any():
         raise MaskError(
             f"the edit mask lies so close to the keep mask that the model, whose cells are "
@@ -129,6 +133,8 @@ def prepare(case: Case, parameters: Parameters, backbone: Backbone) -> Prepared:
     display = to_display(film)
     stretch, contrast = stretched(display, ~film.padding)
     image = grid.down(stretch) * 2 - 1
+    if parameters.keep == "attenuation":
+        image = lifted_off(image, grid.mask_down(keep))
     if film.is_mirrored:
         image = np.ascontiguousarray(image[:, ::-1])
         edit_cells, keep_cells = edit_cells[:, ::-1].copy(), keep_cells[:, ::-1].copy()

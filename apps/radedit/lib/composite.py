@@ -5,18 +5,15 @@ edited and unedited, is brought to the film's own grid, weighted with A, and add
 inside the support, falls to 0 towards its rim and towards the keep mask, and is exactly 0 on
 the keep mask and outside the support.
 
-What is kept can also be an object's attenuation instead of its values (`keep` =
-"attenuation"). X-rays pass the object and the tissue behind it, so optical depths add: when
-the tissue changes, the object's pixels change by as much as their neighbours, and its contrast
-stays. Then the change on the keep mask is that of its surroundings, carried inwards, never
-what the model drew there. See docs/adr/0006.
+Where an object's attenuation is kept instead of its values (`keep` = "attenuation"), the model
+saw the film without the object (`lifted`), and the change is laid over the object too.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_dilation, distance_transform_edt, gaussian_filter
+from scipy.ndimage import distance_transform_edt
 
 from radedit.lib.geometry import SquareGrid
 from radedit.lib.parameters import Defaults as Parameters
@@ -76,28 +73,6 @@ def native_change(change: NDArray[np.float32], grid: SquareGrid, weight: Weight)
     float32 [rows, cols], in the model images' units; exactly 0 where the weight is
     """
     return np.where(weight > 0, weight * grid.up(change), np.float32(0))
-
-
-def carried_over(change: NDArray[np.float32], keep: Mask) -> NDArray[np.float32]:
-    """The change of what lies behind a kept object, taken from around it.
-
-    Parameters
-    ----------
-    change : float32 [S, S], a difference of model images
-    keep : bool [S, S], the kept objects
-
-    Returns
-    -------
-    float32 [S, S]: `change` itself apart from the objects and their halo; on them the nearest
-    change outside, smoothed over the halo's width
-    """
-    halo = max(1, round(HALO_PX * change.shape[0] / MODEL_SIDE))
-    hidden = binary_dilation(keep, iterations=halo)
-    if not hidden.any() or hidden.all():
-        return np.zeros_like(change) if hidden.all() else change
-    nearest = distance_transform_edt(hidden, return_distances=False, return_indices=True)
-    filled = change[nearest[0], nearest[1]]
-    return np.where(hidden, gaussian_filter(filled, halo), change).astype(np.float32)
 
 
 def _window(mask: Mask, margin: int) -> tuple[slice, slice]:

@@ -27,6 +27,7 @@ from radedit.lib.bench.truth import (
     Measured,
     Row,
     measure,
+    removal_masks,
     removal_request,
 )
 from radedit.lib.cases import EditRequest
@@ -36,7 +37,7 @@ from radedit.lib.pipeline import Editor
 from radedit.lib.stress.judge import FOLDER as JUDGE
 from radedit.lib.stress.judge import load_judge
 
-FORMAT = "radedit-bench-truth-2"  # another number wherever a measure changes
+FORMAT = "radedit-bench-truth-3"  # another number wherever a measure changes
 ROWS = "rows.jsonl"
 PICTURED = 4  # first patients, whose films are kept for the pictures
 HEADLINE = "radedit, attenuation kept"
@@ -137,7 +138,7 @@ def run(plan: Plan, bench: Bench, work: Path, progress: Callable[[int, int], Non
 def seconds(plan: Plan, bench: Bench) -> list[float]:
     """Wall time of one warm edit after another; nothing of one is reused by the next."""
     case, _ = draw(0, plan.size)
-    masks, took = {"edit": case.edit, "keep": case.keep}, []
+    masks, took = removal_masks(case, REMOVALS[HEADLINE]), list[float]()
     for seed in range(plan.timed + 1):
         request = removal_request(case, REMOVALS[HEADLINE], seed)
         start = time.perf_counter()

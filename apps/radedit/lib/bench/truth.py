@@ -156,6 +156,12 @@ def removal_request(case: Removal, method: Method, seed: int) -> EditRequest:
     )
 
 
+def removal_masks(case: Removal, method: Method) -> dict[str, Mask]:
+    """The masks of `removal_request`: values are kept around the drain too, as in the paper."""
+    whole = method.parameters.get("keep") == "attenuation"
+    return {"edit": case.edit, "keep": case.drain if whole else case.keep}
+
+
 def _remove(case: Removal, bench: Bench, images: dict[str, Image | Mask]) -> Row:
     before, masks = to_display(case.film), {"edit": case.edit, "keep": case.keep}
     drain = Drain(case.truth, case.empty, case.drain, case.lungs)
@@ -163,7 +169,8 @@ def _remove(case: Removal, bench: Bench, images: dict[str, Image | Mask]) -> Row
     films, refused = {AS_IS: before}, set[str]()
     for name, method in REMOVALS.items():
         try:
-            films[name] = bench.edit(case.film, removal_request(case, method, case.seed), masks)
+            request = removal_request(case, method, case.seed)
+            films[name] = bench.edit(case.film, request, removal_masks(case, method))
         except MaskError:  # a small finding, all of whose cells the keep mask takes
             films[name] = before
             refused.add(name)
