@@ -35,10 +35,7 @@ test: setup
 	@$(BIN)/python -m pytest
 
 serve: setup
-	@mkdir -p "$(STUDIES)"
-	@echo "radedit: serving $(STUDIES) at http://127.0.0.1:$(PORT); stop with Ctrl-C"
-	@$(BIN)/python -m monailabel.main start_server --app apps/radedit --studies "$(STUDIES)" \
-	    --conf models radedit,lung_segmentation --host 127.0.0.1 --port $(PORT)
+	@$(BIN)/python -m radedit.lib.cli serve --studies "$(STUDIES)" --port $(PORT)
 
 train: setup
 	@$(BIN)/python -m radedit.lib.phantom.train --preset $(PRESET) $(if $(FILMS),--films "$(FILMS)")

@@ -22,7 +22,7 @@ from radedit.lib.infers.bundle import bundles
 from radedit.lib.infers.lung_segmentation import LungSegmentation
 from radedit.lib.infers.radedit import RadEdit
 from radedit.lib.pipeline import Editor
-from radedit.lib.served import served_place
+from radedit.lib.served import ServedPlace, served_place
 from radedit.lib.studies import FilmFolder, check_name
 from radedit_dicom.errors import DicomError
 
@@ -89,6 +89,22 @@ class RadEditApp(MONAILabelApp):
                 self._editor.backbone()
         except (RadEditError, DicomError) as error:
             raise SystemExit(f"radedit: {error}") from error
+
+    @property
+    def place(self) -> ServedPlace:
+        """Where films come from and results go."""
+        return self._place
+
+    @property
+    def editor(self) -> Editor:
+        """The settings, and the models that this process has loaded."""
+        return self._editor
+
+    @property
+    def tasks(self) -> Mapping[str, InferTask]:
+        """Every task by its name."""
+        found: Mapping[str, InferTask] = self._infers
+        return found
 
     def init_datastore(self) -> Datastore:
         """Serve the films of the archive, or those at the top of the studies folder."""

@@ -1,4 +1,5 @@
-"""The command line: `radedit edit`, `check`, `replay`, `find`, `retract`, `phantom`, `bench`.
+"""The command line: `radedit edit`, `check`, `replay`, `find`, `retract`, `phantom`, `bench`,
+`serve`.
 
 Exit 0: done. Exit 1: refused or failed, with one sentence on standard error. Exit 2: usage.
 """
@@ -14,6 +15,7 @@ from radedit.lib.commands.bench import bench
 from radedit.lib.commands.edit import edit
 from radedit.lib.commands.edits import find, retract
 from radedit.lib.commands.phantom import phantom
+from radedit.lib.commands.serve import serve
 from radedit.lib.commands.verify import check, replay
 
 app = typer.Typer(
@@ -22,7 +24,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (edit, check, replay, find, retract, phantom):
+for command in (edit, check, replay, find, retract, phantom, serve):
     app.command()(command)
 app.add_typer(bench, name="bench")
 

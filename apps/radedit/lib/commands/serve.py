@@ -1,0 +1,76 @@
+"""`radedit serve`: the server, its viewers and the archive, until stopped."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from radedit.lib.commands.console import fail, refusals
+
+
+def serve(
+    studies: Annotated[
+        str, typer.Option(help="Folder of films (made if missing), or ADDRESS of an archive.")
+    ] = "./studies",
+    host: Annotated[
+        str, typer.Option(help="Where to listen; others than loopback need a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8000,
+    token_file: Annotated[
+        Path | None, typer.Option(help="Holds the token; else RADEDIT_SERVER_TOKEN.")
+    ] = None,
+    conf: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE as in MONAI Label's --conf; repeatable.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Folder for the jobs' database and readings.")
+    ] = None,
+    database: Annotated[
+        str, typer.Option(help="Of the jobs, such as postgresql://...; else in --state.")
+    ] = "",
+    workers: Annotated[
+        int, typer.Option(min=0, help="Worker processes; 0: they are started elsewhere.")
+    ] = 1,
+    max_body_mb: Annotated[int, typer.Option(min=1, help="Largest request.")] = 256,
+) -> None:
+    """Serve films, edits and viewers at one address until Ctrl-C.
+
+    ADDRESS: http(s)://HOST:PORT/dicom-web or dimse://AET@HOST:PORT; passwords and the like come
+    from RADEDIT_ARCHIVE_*. Sign-on by OpenID Connect: RADEDIT_OIDC_ISSUER, ..._AUDIENCE.
+    """
+    with refusals():
+        from radedit.lib.jobs.database import default_database
+        from radedit.lib.serving.config import MB, Limits, ServerConfig, config_from
+        from radedit.lib.serving.run import Running, serve, state_folder
+        from radedit_dicom.locate import is_server
+
+        token, oidc = config_from(os.environ, token_file)
+        if not is_server(studies):
+            folder = Path(studies).expanduser().resolve()
+            folder.mkdir(parents=True, exist_ok=True)
+            studies = str(folder)
+        config = ServerConfig(
+            studies, _pairs(conf or []), host, port, token, oidc, Limits(max_body_mb * MB)
+        )
+        kept = (state or state_folder(studies)).expanduser().resolve()
+        kept.mkdir(parents=True, exist_ok=True, mode=0o700)
+        named = str(kept / "jobs.sqlite") if state else default_database(studies)
+        try:
+            serve(config, Running(kept, database or named, workers))
+        except SystemExit as error:  # MONAI Label's app refuses its configuration so
+            fail(str(error.code).removeprefix("radedit: "))
+
+
+def _pairs(conf: list[str]) -> dict[str, str]:
+    from radedit.lib.errors import ParameterError
+
+    pairs = {"models": "all"}
+    for pair in conf:
+        key, mark, value = pair.partition("=")
+        if not mark or not key:
+            raise ParameterError("--conf takes KEY=VALUE, such as --conf output=FOLDER.")
+        pairs[key] = value
+    return pairs

@@ -1,0 +1,145 @@
+"""Who is let in: a shared token, or tokens that an OpenID Connect issuer signed."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+import anyio.to_thread
+import jwt
+
+from radedit.lib.serving.config import Oidc, ServerConfig
+
+ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
+KEYS_S: Final = 300.0  # how long an issuer's keys are believed
+MISSED_S: Final = 10.0  # an unknown key asks the issuer anew at most this often
+TIMEOUT_S: Final = 10
+LEEWAY_S: Final = 30
+SHARED_USER: Final = "token"
+logger = logging.getLogger(__name__)
+
+
+class Keeper(Protocol):
+    """Knows some tokens."""
+
+    async def user(self, token: str) -> str | None:
+        """Name who holds a token; None = nobody that is known here."""
+        ...
+
+
+class SharedToken:
+    """One secret for everybody.
+
+    Parameters
+    ----------
+    token : the secret; only its hash is kept
+    """
+
+    def __init__(self, token: str) -> None:
+        self._digest = _digest(token)
+
+    async def user(self, token: str) -> str | None:
+        """Compare in constant time."""
+        return SHARED_USER if hmac.compare_digest(_digest(token), self._digest) else None
+
+
+class Issuer:
+    """Tokens that an OpenID Connect issuer signed for this server (OpenID Connect Core, 3.1.3.7).
+
+    Parameters
+    ----------
+    oidc : the issuer, and what its tokens must say
+    """
+
+    def __init__(self, oidc: Oidc) -> None:
+        self._oidc = oidc
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._asked = -KEYS_S
+        self._asking = threading.Lock()
+
+    async def user(self, token: str) -> str | None:
+        """Check signature, issuer, audience and times."""
+        if token.count(".") != 2:
+            return None
+        return await anyio.to_thread.run_sync(self._checked, token)
+
+    def _checked(self, token: str) -> str | None:
+        try:
+            header = jwt.get_unverified_header(token)
+            key = self._key(str(header.get("kid", "")))
+            if key is None or header.get("alg") not in ALGORITHMS:
+                return None
+            claims: dict[str, Any] = jwt.decode(
+                token,
+                key,
+                algorithms=ALGORITHMS,
+                audience=self._oidc.audience,
+                issuer=self._oidc.issuer,
+                leeway=LEEWAY_S,
+                options={"require": ["exp", "iss", "aud"]},
+            )
+        except jwt.PyJWTError as error:
+            logger.info("a signed token was refused: %s", type(error).__name__)
+            return None
+        user = claims.get(self._oidc.user_claim)
+        return user if isinstance(user, str) and user else None
+
+    def _key(self, kid: str) -> jwt.PyJWK | None:
+        """Find a key; the issuer is asked when keys grow old, or when one is not known."""
+        with self._asking:
+            age = time.monotonic() - self._asked
+            if age >= KEYS_S or (kid not in self._keys and age >= MISSED_S):
+                self._asked = time.monotonic()
+                self._keys = self._fetched() or self._keys
+            return self._keys.get(kid)
+
+    def _fetched(self) -> dict[str, jwt.PyJWK]:
+        import requests
+
+        try:
+            with requests.Session() as session:
+                address = self._oidc.jwks or str(
+                    _json(
+                        session, f"{self._oidc.issuer.rstrip('/')}/.well-known/openid-configuration"
+                    )["jwks_uri"]
+                )
+                keys = jwt.PyJWKSet.from_dict(_json(session, address)).keys
+        except (requests.RequestException, jwt.PyJWTError, ValueError, KeyError) as error:
+            logger.error("the issuer's keys could not be fetched: %s", type(error).__name__)
+            return {}
+        return {str(key.key_id): key for key in keys}
+
+
+def keepers(config: ServerConfig) -> Sequence[Keeper]:
+    """Give who knows tokens; empty = everybody is let in."""
+    found: list[Keeper] = []
+    if config.token:
+        found.append(SharedToken(config.token))
+    if config.oidc:
+        found.append(Issuer(config.oidc))
+    return found
+
+
+async def user_of(token: str, known: Sequence[Keeper]) -> str | None:
+    """Name who holds a token; None = nobody that any of them knows."""
+    for keeper in known:
+        user = await keeper.user(token)
+        if user is not None:
+            return user
+    return None
+
+
+def _json(session: Any, address: str) -> dict[str, Any]:
+    answer = session.get(address, timeout=TIMEOUT_S)
+    answer.raise_for_status()
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,110 @@
+"""The gate in front of every route: who asks, from where, and whether that is let in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from http.cookies import CookieError, SimpleCookie
+from typing import Final
+from urllib.parse import urlsplit
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from radedit.lib.serving.access import Keeper, user_of
+from radedit.lib.serving.config import is_loopback
+from radedit.lib.serving.login import COOKIE, login_page
+from radedit.lib.serving.messages import RefusedError, header, refuse
+
+OPEN: Final = frozenset({"/health", "/login", "/login/style.css"})
+SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_CHALLENGE: Final = {"www-authenticate": 'Bearer realm="radedit"'}
+_NOBODY: Final = RefusedError(
+    401,
+    "This server wants a token; send it as `Authorization: Bearer TOKEN`, or sign in at /login.",
+)
+_FOREIGN: Final = RefusedError(
+    403, "This request comes from another site's page; use this server's own pages."
+)
+_RENAMED: Final = RefusedError(
+    403,
+    "Without a token this server answers at localhost and 127.0.0.1 only; set a token to reach "
+    "it by another name.",
+)
+
+
+class Gate:
+    """Let in who holds a token; without any keeper, whoever is on this machine.
+
+    A route finds the user's name in `request.state.user`.
+
+    Parameters
+    ----------
+    app : what comes next
+    keepers : who knows tokens; empty = everybody is let in
+    """
+
+    def __init__(self, app: ASGIApp, keepers: Sequence[Keeper]) -> None:
+        self._app, self._keepers = app, keepers
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request (ASGI)."""
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            await send({"type": "websocket.close", "code": 1008})
+            return
+        bearer = _bearer(scope)
+        if bearer is None and _is_foreign(scope):
+            await refuse(scope, receive, send, _FOREIGN)
+            return
+        if not self._keepers:
+            await self._open(scope, receive, send)
+            return
+        if scope["path"] in OPEN:
+            await self._app(scope, receive, send)
+            return
+        token = bearer or _cookie(scope)
+        user = await user_of(token, self._keepers) if token else None
+        if user is not None:
+            scope.setdefault("state", {})["user"] = user
+            await self._app(scope, receive, send)
+        elif _is_navigation(scope):
+            await login_page(scope["path"], 401)(scope, receive, send)
+        else:
+            await refuse(scope, receive, send, _NOBODY, _CHALLENGE)
+
+    async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve this machine, and no page that has renamed itself to it (DNS rebinding)."""
+        if not is_loopback(urlsplit(f"//{header(scope, b'host') or ''}").hostname or ""):
+            await refuse(scope, receive, send, _RENAMED)
+            return
+        scope.setdefault("state", {})["user"] = ""
+        await self._app(scope, receive, send)
+
+
+def _bearer(scope: Scope) -> str | None:
+    kind, _, token = (header(scope, b"authorization") or "").partition(" ")
+    return token.strip() or None if kind.lower() == "bearer" else None
+
+
+def _cookie(scope: Scope) -> str | None:
+    try:
+        found = SimpleCookie(header(scope, b"cookie") or "").get(COOKIE)
+    except CookieError:
+        return None
+    return found.value if found else None
+
+
+def _is_foreign(scope: Scope) -> bool:
+    """Tell whether another site's page sends this: browsers say so, programs send neither."""
+    if scope["method"] in SAFE:
+        return False
+    origin = header(scope, b"origin")
+    if origin is not None:
+        return urlsplit(origin).netloc.lower() != (header(scope, b"host") or "").lower()
+    return header(scope, b"sec-fetch-site") in ("cross-site", "same-site")
+
+
+def _is_navigation(scope: Scope) -> bool:
+    """Tell whether a person waits for a page."""
+    return scope["method"] == "GET" and "text/html" in (header(scope, b"accept") or "")

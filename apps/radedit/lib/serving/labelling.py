@@ -1,0 +1,143 @@
+"""MONAI Label's API as its clients know it, each call in a thread of its own.
+
+MONAI Label's endpoints are coroutines that never wait for anything: called as they are, an
+inference would hold up every other request. Left out of its API are the routes that are
+broken, unsafe or not for this server: its proxy, its viewer, its own sign-in, its log, whole
+slide images.
+"""
+
+from __future__ import annotations
+
+import inspect
+import json
+import os
+from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import anyio
+import anyio.to_thread
+from fastapi import APIRouter, HTTPException
+from fastapi.encoders import jsonable_encoder
+from fastapi.responses import JSONResponse, Response
+from fastapi.routing import APIRoute
+from monailabel.config import settings as monai_settings
+from monailabel.endpoints import (
+    activelearning,
+    batch_infer,
+    datastore,
+    infer,
+    info,
+    model,
+    scoring,
+    session,
+    train,
+)
+from monailabel.interfaces.exception import MONAILabelException
+from monailabel.interfaces.utils.app import apps
+
+from radedit.lib.app import RadEditApp
+from radedit.lib.serving.config import ServerConfig
+
+_APP_DIR: Final = Path(__file__).resolve().parents[2]
+_LIGHT: Final = (info, model, train, activelearning, scoring, datastore, session)
+_HEAVY: Final = (infer, batch_infer)
+# What MONAI Label answers with a bare 500 though the request is to blame.
+_BLAMED: Final[Mapping[str, int]] = {
+    "Neither Image nor File not Session ID input is provided": 400,
+    "DICOM SEG format is not supported in a non-DICOM datastore": 400,
+    "Error processing inference": 400,
+}
+
+
+def label_app(config: ServerConfig) -> RadEditApp:
+    """Make the app and let MONAI Label's own endpoints find it.
+
+    Raises
+    ------
+    SystemExit
+        The configuration is refused; its text is the sentence why.
+    """
+    folder, studies = str(_APP_DIR), config.studies
+    monai_settings.MONAI_LABEL_APP_DIR = folder
+    monai_settings.MONAI_LABEL_STUDIES = studies
+    monai_settings.MONAI_LABEL_APP_CONF = dict(config.conf)
+    # Its batch and training tasks are processes of their own that read these again.
+    os.environ["MONAI_LABEL_APP_DIR"] = folder
+    os.environ["MONAI_LABEL_STUDIES"] = studies
+    os.environ["MONAI_LABEL_APP_CONF"] = json.dumps(dict(config.conf))
+    app = RadEditApp(app_dir=folder, studies=studies, conf=config.conf)
+    app.server_mode(True)
+    app.on_init_complete()
+    apps.clear()
+    apps[f"{folder}{studies}"] = app
+    return app
+
+
+def create_router(inferences: int) -> APIRouter:
+    """Make the routes of MONAI Label's API.
+
+    Parameters
+    ----------
+    inferences : how many inferences run at once; others wait, and hold up nobody else
+    """
+    router = APIRouter()
+    heavy = anyio.CapacityLimiter(inferences)
+    for module in _LIGHT:
+        _add(router, module.router, None)
+    for module in _HEAVY:
+        _add(router, module.router, heavy)
+    return router
+
+
+def _add(router: APIRouter, theirs: APIRouter, limiter: anyio.CapacityLimiter | None) -> None:
+    for route in theirs.routes:
+        assert isinstance(route, APIRoute)
+        router.add_api_route(
+            route.path,
+            _in_thread(route.endpoint, limiter),
+            methods=sorted(route.methods or ()),
+            summary=route.summary,
+            tags=route.tags,
+            include_in_schema=route.include_in_schema,
+            responses=route.responses,
+            name=route.name,
+        )
+
+
+def _in_thread(
+    endpoint: Callable[..., Any], limiter: anyio.CapacityLimiter | None
+) -> Callable[..., Awaitable[Response]]:
+    """Run an endpoint, and turn what it gives into bytes, off the event loop."""
+
+    def answer(values: dict[str, Any]) -> Response:
+        try:
+            found = _finished(endpoint(**values))
+        except HTTPException as error:
+            status = _BLAMED.get(str(error.detail), error.status_code)
+            raise HTTPException(status, error.detail) from None
+        except json.JSONDecodeError as error:
+            raise HTTPException(400, "params is no JSON object; send one.") from error
+        except MONAILabelException as error:
+            raise HTTPException(
+                404, "There is no such task or strategy; GET /info lists them."
+            ) from error
+        return found if isinstance(found, Response) else JSONResponse(jsonable_encoder(found))
+
+    async def run(**values: Any) -> Response:
+        return await anyio.to_thread.run_sync(answer, values, limiter=limiter)
+
+    run.__name__ = endpoint.__name__
+    run.__doc__ = endpoint.__doc__
+    run.__signature__ = inspect.signature(endpoint)  # type: ignore[attr-defined]
+    return run
+
+
+def _finished(coroutine: Any) -> Any:
+    """Give what a coroutine returns that waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as done:
+        return done.value
+    coroutine.close()
+    raise RuntimeError("an endpoint of MONAI Label waits for something, which none did before")

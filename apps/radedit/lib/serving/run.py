@@ -1,0 +1,115 @@
+"""Start the server, and end it in good order."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import socket
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+import uvicorn
+
+from radedit.lib.errors import OutputError
+from radedit.lib.jobs.queue import JobQueue
+from radedit.lib.serving.config import ServerConfig
+
+GRACE_S: Final = 10  # how long requests may take to end when the server is told to
+_LOG: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+
+
+@dataclass(frozen=True)
+class Running:
+    """What a server keeps on disk.
+
+    Attributes
+    ----------
+    state : folder of the queue and the readings
+    database : of the queue
+    workers : how many worker processes to start
+    """
+
+    state: Path
+    database: str
+    workers: int = 1
+
+
+def state_folder(studies: str) -> Path:
+    """Give the folder that the server of these studies keeps its state in."""
+    root = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return root / "radedit" / hashlib.sha256(studies.encode()).hexdigest()[:16]
+
+
+def serve(config: ServerConfig, running: Running) -> None:
+    """Serve until told to stop (SIGINT, SIGTERM).
+
+    Raises
+    ------
+    RadEditError, DicomError
+        The configuration is refused, or the port is taken.
+    SystemExit
+        MONAI Label's part of the configuration is refused.
+    """
+    logging.basicConfig(level=logging.INFO, format=_LOG)
+    quiet()
+    listening = _listen(config)
+    from radedit.lib.serving.application import Parts, create_app
+    from radedit.lib.serving.labelling import label_app
+
+    stopping = threading.Event()
+    queue = JobQueue(running.database)
+    app = create_app(config, Parts(label_app(config), queue, running.state, stopping.is_set))
+    host, port = listening.getsockname()[:2]
+    print(f"radedit: serving at http://{host}:{port}; stop with Ctrl-C", flush=True)
+    server = _Server(
+        uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,  # it writes paths, which hold ids; watch.py writes routes
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_S,
+        ),
+        stopping,
+    )
+    server.run([listening])
+
+
+def quiet() -> None:
+    """Silence what would log paths, header values or whole requests."""
+    for name in ("uvicorn.error", "monailabel", "httpx2", "httpcore2", "dbos", "multipart"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("dicomweb_client", "pynetdicom", "highdicom", "pydicom"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _listen(config: ServerConfig) -> socket.socket:
+    """Take the port now, so that a taken one is said in a sentence."""
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((config.host, config.port))
+    except (OSError, OverflowError) as error:
+        listening.close()
+        reason = getattr(error, "strerror", None) or "the port is out of range"
+        raise OutputError(
+            f"the server cannot listen at {config.host}:{config.port} ({reason}); choose another "
+            "--port, or stop what listens there."
+        ) from error
+    return listening
+
+
+class _Server(uvicorn.Server):
+    """Tells streams that would never end by themselves that the server is about to."""
+
+    def __init__(self, config: uvicorn.Config, stopping: threading.Event) -> None:
+        super().__init__(config)
+        self._stopping = stopping
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        self._stopping.set()
+        super().handle_exit(sig, frame)
