@@ -1,0 +1,290 @@
+"""Who is let in: a token in a header or a cookie, or one that an issuer signed."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import jwt
+import pytest
+from cryptography.hazmat.primitives.asymmetric import rsa
+from fastapi import FastAPI
+from starlette.testclient import TestClient
+
+from radedit.lib.errors import ParameterError
+from radedit.lib.serving.config import Oidc, ServerConfig, config_from
+
+OPEN = {"/health", "/login", "/login/style.css"}
+AUDIENCE = "radedit"
+
+
+def routes(client: TestClient) -> list[tuple[str, str]]:
+    """Give method and path of every route there is, each parameter filled in."""
+    app = client.app
+    assert isinstance(app, FastAPI)
+    found = [
+        (method, path.replace("{", "").replace("}", "").replace(":path", ""))
+        for path, operations in app.openapi()["paths"].items()
+        for method in operations
+    ]
+    hidden = ["/", "/viewer", "/app-config.js", "/radedit/extension.mjs", "/review", "/metrics"]
+    return [*found, *(("get", path) for path in [*hidden, "/openapi.json", "/no/such/page"])]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"authorization": "Bearer wrong-wrong-wrong-wrong"},
+        {"authorization": "Bearer "},
+        {"authorization": "Basic dDp0"},
+        {"cookie": "radedit_token=wrong-wrong-wrong-wrong"},
+        {"cookie": "radedit_token=; ="},
+        {"authorization": "Bearer t\u00f6ken"},
+    ],
+    ids=str,
+)
+def test_no_route_answers_without_the_token(guarded: TestClient, headers: dict[str, str]) -> None:
+    asked = routes(guarded)
+    assert len(asked) > 60
+    raw = {name: value.encode("latin-1") for name, value in headers.items()}
+    let_in = {
+        (method, path): status
+        for method, path in asked
+        if path not in OPEN
+        and (status := guarded.request(method, path, headers=raw).status_code) != 401
+    }
+    assert let_in == {}
+
+
+def test_the_token_lets_in_by_header_and_by_cookie(guarded: TestClient, token: str) -> None:
+    for headers in ({"authorization": f"Bearer {token}"}, {"cookie": f"radedit_token={token}"}):
+        assert guarded.get("/info/", headers=headers).status_code == 200
+
+
+def test_health_answers_without_a_token_and_says_nothing_of_films(guarded: TestClient) -> None:
+    answer = guarded.get("/health")
+    assert answer.status_code == 200
+    assert answer.json().keys() == {"status", "version", "warm_workers"}
+
+
+def test_a_page_without_a_token_is_the_form_to_sign_in(guarded: TestClient) -> None:
+    answer = guarded.get("/viewer", headers={"accept": "text/html"})
+    assert answer.status_code == 401
+    assert 'name="next" value="/viewer"' in answer.text
+
+
+def test_signing_in_sets_a_cookie_that_no_script_and_no_other_site_gets(
+    make_client: Callable[..., TestClient], token: str
+) -> None:
+    client = make_client(token=token)
+    wrong = client.post("/login", data={"token": "wrong", "next": "/"})
+    assert wrong.status_code == 401
+    assert "set-cookie" not in wrong.headers
+    answer = client.post("/login", data={"token": token, "next": "/viewer?a=b"})
+    assert (answer.status_code, answer.headers["location"]) == (303, "/viewer?a=b")
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=strict" in cookie
+    assert client.get("/info/").status_code == 200
+
+
+def test_a_link_with_the_token_signs_in(make_client: Callable[..., TestClient], token: str) -> None:
+    client = make_client(token=token)
+    assert client.get("/login", params={"token": token}).status_code == 200
+    assert client.get("/info/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["//evil.example", "https://evil.example", "/\\evil.example", "javascript:x", "/a\nb"]
+)
+def test_signing_in_leads_to_no_other_site(guarded: TestClient, token: str, path: str) -> None:
+    answer = guarded.post("/login", data={"token": token, "next": path})
+    assert answer.headers["location"] == "/"
+    guarded.cookies.clear()
+
+
+def test_what_a_link_brings_along_stands_harmless_in_the_form(guarded: TestClient) -> None:
+    page = guarded.get("/login", params={"next": '/"><script>alert(1)</script>'}).text
+    assert "<script" not in page
+
+
+def test_a_page_of_another_site_cannot_write(client: TestClient, film: str) -> None:
+    body = {"image": film, "prompt": "x"}
+    for headers in (
+        {"origin": "https://evil.example"},
+        {"origin": "null"},
+        {"sec-fetch-site": "cross-site"},
+    ):
+        assert client.post("/radedit/jobs", json=body, headers=headers).status_code == 403
+    assert client.get("/radedit/jobs").json() == {"jobs": []}
+
+
+def test_without_a_token_another_name_for_this_machine_is_refused(client: TestClient) -> None:
+    for host in ("evil.example", "127.0.0.1.evil.example", "", "10.0.0.1:80"):
+        assert client.get("/info/", headers={"host": host}).status_code == 403
+    for host in ("localhost:8000", "127.0.0.1", "[::1]:8000"):
+        assert client.get("/info/", headers={"host": host}).status_code == 200
+
+
+def test_nothing_is_let_in_across_origins(client: TestClient) -> None:
+    answer = client.get("/info/", headers={"origin": "https://evil.example"})
+    assert not [name for name in answer.headers if name.startswith("access-control")]
+
+
+@pytest.mark.parametrize("token", ["short", "x" * 15, "with a blank in between", "semicolon;" * 3])
+def test_a_weak_or_unsendable_token_is_refused(token: str) -> None:
+    with pytest.raises(ParameterError, match="token"):
+        ServerConfig("studies", token=token)
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "server.example"])
+def test_other_machines_are_served_only_with_a_token(host: str, token: str) -> None:
+    with pytest.raises(ParameterError, match="no token is set"):
+        ServerConfig("studies", host=host)
+    assert ServerConfig("studies", host=host, token=token).is_guarded
+
+
+def test_a_misspelt_variable_of_the_server_is_refused() -> None:
+    with pytest.raises(ParameterError, match="RADEDIT_SERVER_TOKN"):
+        config_from({"RADEDIT_SERVER_TOKN": "x"})
+    with pytest.raises(ParameterError, match="belong together"):
+        config_from({"RADEDIT_OIDC_ISSUER": "https://id.example"})
+
+
+class Issuer:
+    """A small OpenID Connect issuer: its configuration, its public keys, and what it signs."""
+
+    def __init__(self) -> None:
+        self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+        self.asked: list[str] = []
+        issuer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                issuer.asked.append(self.path)
+                said = issuer.pages().get(self.path)
+                self.send_response(200 if said else 404)
+                self.send_header("content-type", "application/json")
+                self.end_headers()
+                self.wfile.write(json.dumps(said).encode())
+
+            def log_message(self, format: str, *args: Any) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self._server.server_port}/realm"
+        self._thread = threading.Thread(target=self._server.serve_forever, daemon=True)
+        self._thread.start()
+
+    def pages(self) -> dict[str, Any]:
+        public = json.loads(jwt.algorithms.RSAAlgorithm.to_jwk(self.key.public_key()))
+        keys = {"keys": [{**public, "kid": "k1", "use": "sig", "alg": "RS256"}]}
+        return {
+            "/realm/.well-known/openid-configuration": {"jwks_uri": f"{self.address}/keys"},
+            "/realm/keys": keys,
+        }
+
+    def sign(self, key: Any = None, algorithm: str = "RS256", **claims: Any) -> str:
+        now = int(time.time())
+        said = {
+            "iss": self.address, "aud": AUDIENCE, "sub": "reader-7", "exp": now + 60, "iat": now,
+        } | claims  # fmt: skip
+        kept = {name: value for name, value in said.items() if value is not None}
+        return jwt.encode(kept, key or self.key, algorithm, headers={"kid": "k1"})
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join(10)
+
+
+@pytest.fixture(scope="module")
+def issuer() -> Iterator[Issuer]:
+    issuer = Issuer()
+    yield issuer
+    issuer.close()
+
+
+@pytest.fixture(scope="module")
+def signed_on(make_client: Callable[..., TestClient], issuer: Issuer) -> TestClient:
+    return make_client(oidc=Oidc(issuer.address, AUDIENCE))
+
+
+def status(client: TestClient, token: str) -> int:
+    return client.get("/info/", headers={"authorization": f"Bearer {token}"}).status_code
+
+
+def test_a_token_that_the_issuer_signed_lets_in(signed_on: TestClient, issuer: Issuer) -> None:
+    assert status(signed_on, issuer.sign()) == 200
+
+
+def test_a_job_is_put_down_to_whom_the_issuer_names(
+    signed_on: TestClient, issuer: Issuer, film: str
+) -> None:
+    answer = signed_on.post(
+        "/radedit/jobs",
+        json={"image": film, "prompt": "Cardiomegaly"},
+        headers={"authorization": f"Bearer {issuer.sign(sub='reader-9')}"},
+    )
+    assert answer.json()["request"]["user"] == "reader-9"
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"iss": "https://other.example"},
+        {"aud": "another-server"},
+        {"exp": 1},
+        {"exp": None},
+        {"aud": None},
+        {"sub": None},
+        {"sub": ""},
+        {"nbf": 4_000_000_000},
+    ],
+    ids=str,
+)
+def test_a_token_for_others_or_of_another_time_is_refused(
+    signed_on: TestClient, issuer: Issuer, claims: dict[str, Any]
+) -> None:
+    assert status(signed_on, issuer.sign(**claims)) == 401
+
+
+def test_a_token_with_another_key_or_none_is_refused(signed_on: TestClient, issuer: Issuer) -> None:
+    other = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+    head, body, _ = issuer.sign().split(".")
+    none = jwt.encode({"sub": "x"}, None, "none")
+    shared = issuer.sign("a-shared-secret-of-some-length-0123", "HS256")
+    for token in (
+        issuer.sign(other),
+        f"{head}.{body}.",
+        f"{head}.{body}",
+        none,
+        shared,
+        "..",
+        "a.b.c",
+    ):
+        assert status(signed_on, token) == 401
+
+
+def test_unknown_keys_do_not_make_the_server_ask_the_issuer_each_time(
+    signed_on: TestClient, issuer: Issuer
+) -> None:
+    status(signed_on, issuer.sign())
+    before = len(issuer.asked)
+    token = jwt.encode({"sub": "x"}, issuer.key, "RS256", headers={"kid": "no-such-key"})
+    for _ in range(20):
+        assert status(signed_on, token) == 401
+    assert len(issuer.asked) - before <= 2
+
+
+def test_an_issuer_that_is_down_lets_nobody_in(
+    make_client: Callable[..., TestClient], issuer: Issuer, free_port: int
+) -> None:
+    gone = f"http://127.0.0.1:{free_port}/realm"
+    client = make_client(oidc=Oidc(gone, AUDIENCE))
+    assert status(client, issuer.sign(iss=gone)) == 401
