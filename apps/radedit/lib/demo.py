@@ -27,11 +27,11 @@ from rich.table import Table
 
 FILM = "RG1_UNCR.dcm"
 REQUEST: dict[str, Any] = {
-    "prompt": "No acute cardiopulmonary process",
-    "invert_prompt": "Left lung mass",  # what is there; the embedded model removes more so
-    "edit_mask": "ellipse:1470,862,125,140",
-    "keep_mask": "box:1270,600,1440,820 + box:1610,500,1841,1250",  # its neighbour, chest wall
-    "guidance": 7.5,  # more than the embedded model's default: a real mass, not a simulated one
+    "prompt": "Right lower lobe consolidation",
+    "film_text": "Left lung mass",  # of what is there, for the score
+    "edit_mask": "ellipse:480,1150,200,220",
+    "keep_mask": "box:690,600,1160,1500",  # hilum, spine and heart
+    "guidance": 2.0,  # mild: the embedded model's default is for simulated films
     "seed": 7,
 }
 START_TIMEOUT_S = 180
