@@ -1,0 +1,66 @@
+// What the panel asks of the server. Refusals become errors with the server's own sentence.
+
+async function ask(path, options = {}) {
+  let answer;
+  try {
+    answer = await fetch(path, { credentials: 'same-origin', ...options });
+  } catch {
+    throw new Error('The server cannot be reached; see whether it runs, then try again.');
+  }
+  const body = await answer.json().catch(() => ({}));
+  if (answer.ok) return body;
+  if (answer.status === 401) throw new Error('You are not logged in any more; open /login.');
+  const said = typeof body.detail === 'string' ? body.detail : `status ${answer.status}`;
+  throw new Error(said);
+}
+
+const query = values => new URLSearchParams(values).toString();
+
+export const options = () => ask('/radedit/options');
+
+export const imageOf = async film =>
+  (await ask(`/radedit/images?${query({ sop_instance_uid: film })}`)).image;
+
+export const editsOf = async film =>
+  (await ask(`/radedit/edits?${query({ sop_instance_uid: film })}`)).edits;
+
+export const jobsOf = async image => (await ask(`/radedit/jobs?${query({ image })}`)).jobs;
+
+export const submit = request =>
+  ask('/radedit/jobs', {
+    method: 'POST',
+    headers: { 'Content-Type': 'application/json' },
+    body: JSON.stringify(request),
+  });
+
+export const cancel = id => ask(`/radedit/jobs/${encodeURIComponent(id)}`, { method: 'DELETE' });
+
+/** Follow a job until it ends. A lost connection is taken up again by the browser itself. */
+export function follow(id, told) {
+  const source = new EventSource(`/radedit/jobs/${encodeURIComponent(id)}/events`);
+  return new Promise((resolve, reject) => {
+    const take = event => {
+      const job = JSON.parse(event.data);
+      told(job);
+      return job;
+    };
+    source.addEventListener('progress', take);
+    source.addEventListener('end', event => {
+      source.close();
+      resolve(take(event));
+    });
+    source.addEventListener('error', () => {
+      if (source.readyState !== EventSource.CLOSED) return;
+      reject(new Error('The job cannot be followed any more; reload the page to see it again.'));
+    });
+  });
+}
+
+/** Find the series of an instance, which the record of an edit need not say. */
+export async function seriesOf(study, instance) {
+  const path = `/dicom-web/studies/${study}/instances?${query({ SOPInstanceUID: instance })}`;
+  const found = await ask(path, { headers: { Accept: 'application/dicom+json' } });
+  const series = found[0]?.['0020000E']?.Value?.[0];
+  if (!series) throw new Error('The archive does not list the result; reload the page.');
+  return series;
+}

@@ -1,0 +1,40 @@
+// OHIF's configuration. The server gives this file in place of the one that OHIF ships with.
+// Everything is of one origin; what is named here runs as code, so nothing else may be.
+window.config = {
+  name: 'radedit',
+  routerBasename: '/',
+  extensions: ['/radedit/extension.mjs'],
+  modes: ['/radedit/mode.mjs'],
+  customizationService: {},
+  showStudyList: true,
+  maxNumberOfWebWorkers: 2,
+  showWarningMessageForCrossOrigin: false,
+  showCPUFallbackMessage: true,
+  showLoadingIndicator: true,
+  strictZSpacingForVolumeViewport: true,
+  dangerouslyUseDynamicConfig: { enabled: false },
+  investigationalUseDialog: { option: 'never' },
+  defaultDataSourceName: 'archive',
+  dataSources: [
+    {
+      namespace: '@ohif/extension-default.dataSourcesModule.dicomweb',
+      sourceName: 'archive',
+      configuration: {
+        friendlyName: 'Archive',
+        name: 'archive',
+        wadoUriRoot: '/dicom-web',
+        qidoRoot: '/dicom-web',
+        wadoRoot: '/dicom-web',
+        qidoSupportsIncludeField: false,
+        imageRendering: 'wadors',
+        thumbnailRendering: 'wadors',
+        enableStudyLazyLoad: true,
+        supportsFuzzyMatching: false,
+        supportsWildcard: true,
+        dicomUploadEnabled: false,
+        omitQuotationForMultipartRequest: true,
+        bulkDataURI: { enabled: true, relativeResolution: 'studies' },
+      },
+    },
+  ],
+};

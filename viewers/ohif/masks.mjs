@@ -1,0 +1,118 @@
+// Where a mask can come from: what was drawn here, a SEG of the archive, a task, a rectangle.
+import { instanceOf } from './films.mjs';
+
+/**
+ * List the places a mask can come from, for a select: [value, text] in groups.
+ * Values are kept between listings, so that a choice survives a segment more or less.
+ */
+export function maskChoices(films, film, options) {
+  const groups = [
+    { group: 'Drawn here', options: drawn(films, film).map(s => [s.value, s.label]) },
+    { group: 'Segmentations in the archive', options: archived(films, film) },
+    { group: 'Tasks of this server', options: tasks(options) },
+    { group: 'Other', options: other(films, film) },
+  ];
+  return groups.filter(group => group.options.length);
+}
+
+/** Give {expression, png}: what the server is asked for, and the drawing if it is one. */
+export async function maskOf(films, film, choice, name) {
+  if (!choice) return null;
+  const [kind] = choice.split(':', 1);
+  if (kind === 'drawn') {
+    const segment = drawn(films, film).find(each => each.value === choice);
+    if (!segment) throw new Error('That segment is gone; choose a mask again.');
+    const png = await pngOf(films, segment);
+    if (!png) throw new Error(`Nothing is drawn in "${segment.label}" yet; draw the ${name} first.`);
+    return { expression: `uploaded:${name}`, png };
+  }
+  if (kind === 'rectangle') {
+    const box = rectangleOf(films, film);
+    if (!box) throw new Error('There is no rectangle on this film; draw one with the ROI tool.');
+    return { expression: `box:${box.join(',')}` };
+  }
+  return { expression: choice };
+}
+
+function drawn(films, film) {
+  const wanted = new Set(film.imageIds ?? film.images?.map(image => image.imageId) ?? []);
+  const found = [];
+  for (const segmentation of films.services.segmentationService.getSegmentations()) {
+    const labelmap = segmentation.representationData?.Labelmap;
+    const imageId = labelmap?.imageIds?.find(id => refersTo(films, id, wanted));
+    if (!imageId) continue;
+    for (const segment of Object.values(segmentation.segments ?? {})) {
+      if (!segment) continue;
+      const index = segment.segmentIndex;
+      const value = `drawn:${segmentation.segmentationId}:${index}`;
+      found.push({ value, label: `${segment.label} (${segmentation.label})`, imageId, index });
+    }
+  }
+  return found;
+}
+
+function refersTo(films, imageId, wanted) {
+  return wanted.has(films.libraries.cornerstone.cache.getImage(imageId)?.referencedImageId);
+}
+
+function archived(films, film) {
+  const series = instanceOf(film).SeriesInstanceUID;
+  const labels = films.services.displaySetService
+    .getActiveDisplaySets()
+    .filter(set => set.Modality === 'SEG' && set.referencedSeriesInstanceUID === series)
+    .flatMap(set => [instanceOf(set)?.SegmentSequence ?? []].flat(2))
+    .map(segment => segment.SegmentLabel)
+    .filter(Boolean);
+  return [...new Set(labels)].map(label => [`seg:${label}`, label]);
+}
+
+function tasks(options) {
+  return (options?.mask_tasks ?? []).flatMap(task => {
+    const labels = (task.labels ?? []).map(label => [`task:${task.name}:${label}`, label]);
+    const whole = [`task:${task.name}`, `${task.name}, all of it`];
+    return labels.length === 1 ? labels : [...labels, whole];
+  });
+}
+
+function other(films, film) {
+  return rectangleOf(films, film) ? [['rectangle:', 'the last rectangle drawn']] : [];
+}
+
+/** The corners of the newest rectangle on a film, in its pixels: x0, y0, x1, y1. */
+function rectangleOf(films, film) {
+  const { cornerstone, cornerstoneTools } = films.libraries;
+  const ids = new Set(film.imageIds ?? []);
+  const roi = cornerstoneTools.annotation.state
+    .getAllAnnotations()
+    .filter(each => each.metadata.toolName === 'RectangleROI')
+    .filter(each => ids.has(each.metadata.referencedImageId))
+    .at(-1);
+  if (!roi) return null;
+  const { referencedImageId } = roi.metadata;
+  const corners = roi.data.handles.points.map(point =>
+    cornerstone.utilities.worldToImageCoords(referencedImageId, point)
+  );
+  const [xs, ys] = [0, 1].map(axis => corners.map(corner => corner[axis]));
+  return [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)].map(Math.round);
+}
+
+/** The drawing as a PNG of the film's size (base64), or null if it is empty. */
+async function pngOf(films, { imageId, index }) {
+  const image = films.libraries.cornerstone.cache.getImage(imageId);
+  const values = image.voxelManager.getScalarData();
+  const canvas = document.createElement('canvas');
+  canvas.width = image.columns;
+  canvas.height = image.rows;
+  const context = canvas.getContext('2d');
+  const picture = context.createImageData(canvas.width, canvas.height);
+  const pixels = new Uint32Array(picture.data.buffer);
+  let count = 0;
+  for (let i = 0; i < pixels.length; i += 1) {
+    const inside = values[i] === index;
+    if (inside) count += 1;
+    pixels[i] = inside ? 0xffffffff : 0xff000000;
+  }
+  if (!count) return null;
+  context.putImageData(picture, 0, 0);
+  return canvas.toDataURL('image/png').split(',', 2)[1];
+}

@@ -1,0 +1,356 @@
+// The RadEdit panel: a prompt, two masks, parameters, the run, and the edits there are.
+import * as api from './api.mjs';
+import { el, field, select } from './dom.mjs';
+import { setBrush, startDrawing, takeTool } from './drawing.mjs';
+import { Films, instanceOf, isEdited } from './films.mjs';
+import { startFlicker } from './flicker.mjs';
+import { Parameters } from './form.mjs';
+import { History } from './history.mjs';
+import { maskChoices, maskOf } from './masks.mjs';
+
+const MASKS = ['edit', 'keep'];
+const DESCRIBED = {
+  edit: ['Edit mask', 'what may change', 'nothing chosen yet'],
+  keep: ['Keep mask', 'what must stay', 'none'],
+};
+const STUDIES = [
+  ['same', "into this film's study"],
+  ['new', 'into a QA study of its own'],
+];
+
+export function createPanel(ohif) {
+  return new Panel(ohif).element;
+}
+
+class Panel {
+  constructor(ohif) {
+    this.films = new Films(ohif);
+    this.film = null;
+    this.viewportId = null;
+    this.pair = null;
+    this.stopFlicker = null;
+    this.job = null;
+    this.options = {};
+    this.history = new History({
+      open: edit => this.attempt(() => this.open(edit)),
+      reuse: edit => this.reuse(edit),
+    });
+    this.build();
+    this.watch();
+    this.start();
+  }
+
+  build() {
+    this.prompt = el('textarea', {
+      name: 'prompt',
+      rows: 3,
+      placeholder: 'what the film should show, for example: no pneumothorax',
+    });
+    this.suggestions = select('suggestion', [['', 'suggestions …']], () => this.suggest());
+    this.suggestions.setAttribute('aria-label', 'Suggested prompts');
+    this.masks = Object.fromEntries(MASKS.map(which => [which, this.maskRow(which)]));
+    this.brush = el('input', {
+      type: 'range', min: '0.005', max: '0.12', step: '0.005', value: '0.04',
+      input: () => this.attempt(() => setBrush(this.films, this.film, Number(this.brush.value))),
+    });
+    this.brushes = el(
+      'div',
+      { class: 'radedit-brushes', hidden: true },
+      button('Brush', () => takeTool(this.films, 'draw')),
+      button('Eraser', () => takeTool(this.films, 'erase')),
+      button('Done', () => this.stopDrawing()),
+      field('Brush size', this.brush)
+    );
+    this.study = select('study_mode', STUDIES);
+    this.run = button('Run', () => this.attempt(() => this.submit()), 'radedit-run');
+    this.cancel = button('Cancel', () => this.attempt(() => api.cancel(this.job.id)));
+    this.cancel.hidden = true;
+    this.bar = el('progress', { max: '1', value: '0', 'aria-label': 'Progress of the edit' });
+    this.bar.hidden = true;
+    this.status = el('p', { class: 'radedit-status', role: 'status' });
+    this.element = el(
+      'section',
+      // OHIF's shortcuts must not hear what is typed here.
+      { class: 'radedit', 'aria-label': 'RadEdit', keydown: event => event.stopPropagation() },
+      el('p', { class: 'radedit-warning' }, 'Research and QA only. Never for diagnosis.'),
+      field('Edit prompt', this.prompt),
+      this.suggestions,
+      MASKS.map(which => this.masks[which].element),
+      this.brushes,
+      (this.form = el('div')),
+      field('Result goes', this.study),
+      el('div', { class: 'radedit-actions' }, this.run, this.cancel),
+      this.bar,
+      this.status,
+      this.comparison(),
+      this.history.element
+    );
+  }
+
+  maskRow(which) {
+    const [label, meaning, empty] = DESCRIBED[which];
+    const choice = select(`${which}_mask`, [['', empty]]);
+    const expression = el('input', {
+      name: `${which}_expression`,
+      placeholder: 'or an expression, such as task:lungs - box:0,0,900,400',
+      'aria-label': `${label} as an expression`,
+    });
+    const draw = button('Draw', () => this.attempt(() => this.draw(which)));
+    draw.setAttribute('aria-label', `Draw the ${label.toLowerCase()}`);
+    const element = el(
+      'fieldset',
+      { class: `radedit-mask radedit-${which}` },
+      el('legend', {}, label, el('small', {}, ` ${meaning}`)),
+      el('div', { class: 'radedit-row' }, field(`${label} from`, choice), draw),
+      expression
+    );
+    return { element, choice, expression, empty };
+  }
+
+  comparison() {
+    this.flicker = button('Flicker', () => this.attempt(() => this.toggleFlicker()));
+    this.flicker.setAttribute('aria-pressed', 'false');
+    this.linked = el('input', {
+      type: 'checkbox', checked: true, change: () => this.attempt(() => this.setLinked()),
+    });
+    this.compare = el(
+      'div',
+      { class: 'radedit-compare', hidden: true },
+      this.flicker,
+      el('label', {}, this.linked, ' move and zoom together')
+    );
+    return this.compare;
+  }
+
+  watch() {
+    const { viewportGridService, displaySetService, segmentationService } = this.films.services;
+    const listen = (service, ...names) =>
+      names
+        .map(name => service.EVENTS[name])
+        .filter(Boolean)
+        .forEach(event => service.subscribe(event, () => this.soon()));
+    listen(viewportGridService, 'ACTIVE_VIEWPORT_ID_CHANGED', 'GRID_STATE_CHANGED', 'VIEWPORTS_READY');
+    listen(displaySetService, 'DISPLAY_SETS_ADDED', 'DISPLAY_SETS_CHANGED');
+    listen(segmentationService, 'SEGMENTATION_ADDED', 'SEGMENTATION_MODIFIED', 'SEGMENTATION_REMOVED');
+  }
+
+  /** Look again, once however many events came together. */
+  soon() {
+    clearTimeout(this.waiting);
+    this.waiting = setTimeout(() => this.attempt(() => this.refresh()), 100);
+  }
+
+  async start() {
+    await this.attempt(async () => {
+      this.options = await api.options();
+      this.parameters = new Parameters(this.options.parameters);
+      this.form.replaceWith(this.parameters.element);
+      this.fillSuggestions();
+      await this.refresh();
+    });
+  }
+
+  fillSuggestions() {
+    const groups = new Map();
+    for (const { text, group } of this.options.prompts ?? []) {
+      groups.set(group, [...(groups.get(group) ?? []), [text, text]]);
+    }
+    const filled = select('suggestion', [
+      ['', 'suggestions …'],
+      ...[...groups].map(([group, options]) => ({ group, options })),
+    ]);
+    this.suggestions.replaceChildren(...filled.children);
+    this.suggestions.value = '';
+  }
+
+  suggest() {
+    if (this.suggestions.value) this.prompt.value = this.suggestions.value;
+    this.suggestions.value = '';
+  }
+
+  /** Follow what the viewer shows: the film, its masks, its history. */
+  async refresh() {
+    const { viewportId, film } = this.films.active();
+    if (film && !isEdited(film)) {
+      const isNew = film.displaySetInstanceUID !== this.film?.displaySetInstanceUID;
+      this.film = film;
+      this.viewportId = viewportId;
+      if (isNew) await this.takeUp();
+    }
+    this.run.disabled = !this.film || Boolean(this.job);
+    if (this.film) for (const which of MASKS) this.fillMask(which);
+  }
+
+  /** A film is opened: show its history, and go on with a job that runs already. */
+  async takeUp() {
+    this.say('');
+    const uid = instanceOf(this.film).SOPInstanceUID;
+    const [image] = await Promise.all([api.imageOf(uid), this.loadHistory()]);
+    const running = (await api.jobsOf(image)).find(job => ['queued', 'running'].includes(job.state));
+    if (running && !this.job) await this.follow(running);
+  }
+
+  async loadHistory() {
+    this.history.show(await api.editsOf(instanceOf(this.film).SOPInstanceUID));
+  }
+
+  fillMask(which) {
+    const { choice, empty } = this.masks[which];
+    const chosen = choice.value;
+    const filled = select('', [['', empty], ...maskChoices(this.films, this.film, this.options)]);
+    if (filled.innerHTML === choice.innerHTML) return;
+    choice.replaceChildren(...filled.children);
+    choice.value = chosen;
+    if (choice.selectedIndex < 0) choice.value = '';
+  }
+
+  async draw(which) {
+    if (!this.film) throw new Error('Open a film first.');
+    const chosen = await startDrawing(this.films, this, which);
+    setBrush(this.films, this.film, Number(this.brush.value));
+    takeTool(this.films, 'draw');
+    this.brushes.hidden = false;
+    this.fillMask(which);
+    this.masks[which].choice.value = chosen;
+    this.masks[which].expression.value = '';
+    this.say(`Draw the ${which} mask on the film.`);
+  }
+
+  stopDrawing() {
+    takeTool(this.films, 'look');
+    this.brushes.hidden = true;
+    this.say('');
+  }
+
+  async request() {
+    if (!this.film) throw new Error('Open a film first.');
+    const prompt = this.prompt.value.trim();
+    if (!prompt) throw new Error('Say in the prompt what the film should show.');
+    const body = {
+      sop_instance_uid: instanceOf(this.film).SOPInstanceUID,
+      prompt,
+      study_mode: this.study.value,
+      ...this.parameters.values(),
+    };
+    for (const which of MASKS) {
+      const { choice, expression } = this.masks[which];
+      const mask = expression.value.trim()
+        ? { expression: expression.value.trim() }
+        : await maskOf(this.films, this.film, choice.value, which);
+      if (!mask) continue;
+      body[`${which}_mask`] = mask.expression;
+      if (mask.png) body.masks = { ...body.masks, [which]: mask.png };
+    }
+    if (!body.edit_mask) throw new Error('Choose or draw the edit mask: what may change.');
+    return body;
+  }
+
+  async submit() {
+    const body = await this.request();
+    this.run.disabled = true;
+    this.say('Sending the request …');
+    try {
+      const job = await api.submit(body);
+      await this.follow(job);
+    } finally {
+      this.run.disabled = !this.film || Boolean(this.job);
+    }
+  }
+
+  async follow(job) {
+    this.progress(job);
+    try {
+      const ended = await api.follow(job.id, told => this.progress(told));
+      this.progress(null);
+      if (ended.state === 'cancelled') return this.say('The edit was cancelled.');
+      if (ended.state !== 'done') throw new Error(ended.error ?? 'The edit failed.');
+      return await this.arrived(ended.result);
+    } finally {
+      this.progress(null);
+    }
+  }
+
+  progress(job) {
+    this.job = job;
+    this.cancel.hidden = !job;
+    this.bar.hidden = !job;
+    this.run.disabled = Boolean(job);
+    if (!job) return;
+    this.bar.value = job.total ? job.done / job.total : 0;
+    const steps = job.total ? ` step ${job.done} of ${job.total}` : '';
+    this.say(job.state === 'queued' ? 'Waiting for a free worker …' : `${job.stage || 'Working'}${steps}`);
+  }
+
+  async arrived(result) {
+    await this.loadHistory();
+    const edit = this.history.find(result.edit_id);
+    if (!edit) throw new Error('The edit is done, but the archive does not list it yet; reload.');
+    await this.open(edit);
+    const seconds = Object.values(result.seconds ?? {}).reduce((sum, each) => sum + each, 0);
+    this.say(`Done in ${seconds.toFixed(1)} s. The edited film is on the right.`);
+  }
+
+  async open(edit) {
+    this.endFlicker();
+    this.stopDrawing();
+    this.pair = await this.films.compare(this.film, edit);
+    this.compare.hidden = false;
+    this.linked.checked = true;
+    this.history.mark(edit.edit_id);
+    this.say('The edited film is on the right, the original on the left.');
+  }
+
+  reuse(edit) {
+    const given = edit.parameters;
+    this.prompt.value = given.prompt ?? '';
+    this.parameters.set(given);
+    for (const which of MASKS) {
+      const expression = given[`${which}_mask`] ?? '';
+      // A drawing is not in the record, but it is in the SEG of the edit.
+      const isDrawn = expression.includes('uploaded:');
+      this.masks[which].expression.value = isDrawn ? `seg:${which} mask` : expression;
+    }
+    this.say('The parameters of that edit are in the form.');
+  }
+
+  toggleFlicker() {
+    if (this.stopFlicker) return this.endFlicker();
+    this.linked.checked = true;
+    this.setLinked();
+    this.stopFlicker = startFlicker(this.films, this.pair);
+    this.flicker.setAttribute('aria-pressed', 'true');
+    return undefined;
+  }
+
+  endFlicker() {
+    this.stopFlicker?.();
+    this.stopFlicker = null;
+    this.flicker.setAttribute('aria-pressed', 'false');
+  }
+
+  setLinked() {
+    const viewports = [this.pair.left, this.pair.right];
+    if (this.linked.checked) return this.films.link(viewports);
+    this.endFlicker();
+    return this.films.unlink(viewports);
+  }
+
+  say(text, isError = false) {
+    this.status.textContent = text;
+    this.status.classList.toggle('radedit-error', isError);
+  }
+
+  /** Do something; what goes wrong is said in the panel. */
+  async attempt(action) {
+    try {
+      return await action();
+    } catch (error) {
+      this.say(error.message, true);
+      return undefined;
+    }
+  }
+}
+
+function button(text, click, className = '') {
+  return el('button', { type: 'button', click, class: `radedit-button ${className}`.trim() }, text);
+}
