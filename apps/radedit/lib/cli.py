@@ -1,5 +1,5 @@
 """The command line: `radedit edit`, `check`, `replay`, `find`, `retract`, `phantom`, `bench`,
-`serve`.
+`serve`, `worker`, `jobs`.
 
 Exit 0: done. Exit 1: refused or failed, with one sentence on standard error. Exit 2: usage.
 """
@@ -14,9 +14,11 @@ import typer
 from radedit.lib.commands.bench import bench
 from radedit.lib.commands.edit import edit
 from radedit.lib.commands.edits import find, retract
+from radedit.lib.commands.jobs import jobs
 from radedit.lib.commands.phantom import phantom
 from radedit.lib.commands.serve import serve
 from radedit.lib.commands.verify import check, replay
+from radedit.lib.commands.worker import worker
 
 app = typer.Typer(
     help="Edit chest X-rays by text and two masks. Research and QA, never diagnosis.",
@@ -24,9 +26,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (edit, check, replay, find, retract, phantom, serve):
+for command in (edit, check, replay, find, retract, phantom, serve, worker):
     app.command()(command)
 app.add_typer(bench, name="bench")
+app.add_typer(jobs, name="jobs")
 
 
 def main() -> None:

@@ -13,6 +13,7 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 STATES: Final[tuple[State, ...]] = ("queued", "running", "done", "failed", "cancelled")
 ENDED: Final[frozenset[State]] = frozenset({"done", "failed", "cancelled"})
 EDIT: Final = "edit"  # the one kind of job there is
+STORING: Final = "storing"  # the stage that cannot be cancelled any more
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -11,9 +11,12 @@ import sqlalchemy as sa
 from radedit.lib.errors import JobStateError, NotFoundError, ParameterError
 from radedit.lib.jobs.checks import plan_of
 from radedit.lib.jobs.database import insert_of, migrate, now, open_engine
-from radedit.lib.jobs.model import EDIT, ENDED, STATES, Job, JobRequest, State
+from radedit.lib.jobs.model import EDIT, ENDED, STATES, STORING, Job, JobRequest, State
 from radedit.lib.jobs.tables import checkpoints, job_of, jobs, masks, workers
 from radedit.lib.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from dbos import DBOSClient
 
 APPLICATION: Final = "radedit"
 TURN: Final = "radedit-turn"  # the workflow, and the queue that it waits in
@@ -35,7 +38,7 @@ class JobQueue:
         self.database = database
         self.settings = settings or load_settings()
         self._engine: sa.Engine | None = None
-        self._dbos: Any = None
+        self._client: DBOSClient | None = None
 
     def start(self) -> None:
         """Connect, and make the tables that are missing.
@@ -51,15 +54,15 @@ class JobQueue:
 
         migrate(self.database)
         engine = open_engine(self.database)
-        self._dbos = DBOSClient(system_database_engine=engine, application_name=APPLICATION)
+        self._client = DBOSClient(system_database_engine=engine, application_name=APPLICATION)
         self._engine = engine
 
     def stop(self) -> None:
         """Disconnect; jobs go on."""
-        if self._engine is not None:
-            self._dbos.destroy()
+        if self._engine is not None and self._client is not None:
+            self._client.destroy()
             self._engine.dispose()
-            self._engine = self._dbos = None
+            self._engine = self._client = None
 
     def submit(self, request: JobRequest) -> tuple[Job, bool]:
         """Queue a request, or find the job that it is already; True = newly made.
@@ -166,12 +169,12 @@ class JobQueue:
         NotFoundError
             As in `get`.
         JobStateError
-            It has ended otherwise.
+            It has ended otherwise, or its result is being stored.
         """
         with self.engine.begin() as connection:
             changed = connection.execute(
                 jobs.update()
-                .where(jobs.c.id == job, jobs.c.state.not_in(ENDED))
+                .where(jobs.c.id == job, jobs.c.state.not_in(ENDED), jobs.c.stage != STORING)
                 .values(
                     state="cancelled", stage="", ended=now(self.engine),
                     endings=jobs.c.endings + 1, version=jobs.c.version + 1,
@@ -179,7 +182,8 @@ class JobQueue:
             ).rowcount  # fmt: skip
         found = self.get(job)
         if not changed and found.state != "cancelled":
-            raise JobStateError(f"the job is {found.state} and cannot be cancelled any more.")
+            what = "storing its result" if found.stage == STORING else found.state
+            raise JobStateError(f"the job is {what} and cannot be cancelled any more.")
         return found
 
     def retry(self, job: str) -> Job:
@@ -192,27 +196,20 @@ class JobQueue:
         JobStateError
             It has not ended, or is done.
         """
-        ticket = uuid4().hex
-        with self.engine.begin() as connection:
-            again = connection.execute(
-                jobs.update()
-                .where(jobs.c.id == job, jobs.c.state.in_(("failed", "cancelled")))
-                .values(
-                    state="queued", stage="", error=None, ended=None, ticket=ticket, turn=None,
-                    runner=None, fruitless=0, queued=now(self.engine),
-                    version=jobs.c.version + 1,
-                )
-            ).rowcount  # fmt: skip
-            if again:
-                # Half a batch is not worth the time of the whole; what is finished stays.
-                shared = sa.and_(checkpoints.c.batch > 1, checkpoints.c.step < jobs.c.total)
-                of_job = sa.select(jobs.c.id).where(jobs.c.id == job, shared)
-                connection.execute(checkpoints.delete().where(checkpoints.c.job.in_(of_job)))
-                self._enqueue(connection, job, ticket)
+        ended = jobs.c.state.in_(("failed", "cancelled"))
+        again = self._again(job, ended, queued=now(self.engine), error=None, ended=None)
         found = self.get(job)
         if not again:
             raise JobStateError(f"the job is {found.state}; only a failed or cancelled one can be.")
         return found
+
+    def requeue(self, job: str, turn: str) -> bool:
+        """Queue a job again that its turn left behind; False = it has moved on meanwhile."""
+        left = sa.or_(
+            sa.and_(jobs.c.state == "running", jobs.c.turn == turn),
+            sa.and_(jobs.c.state == "queued", jobs.c.ticket == turn),
+        )
+        return self._again(job, left)
 
     def discard(self, job: str) -> None:
         """Forget a job that has ended, so that its request would be a new one; objects stay.
@@ -239,6 +236,31 @@ class JobQueue:
             raise RuntimeError("the queue is not started")
         return self._engine
 
+    @property
+    def dbos(self) -> DBOSClient:
+        """DBOS as a client, between `start` and `stop`."""
+        if self._client is None:
+            raise RuntimeError("the queue is not started")
+        return self._client
+
+    def _again(self, job: str, if_so: sa.ColumnElement[bool], **values: Any) -> bool:
+        ticket = uuid4().hex
+        change = {
+            **values, "state": "queued", "stage": "", "ticket": ticket, "turn": None,
+            "runner": None, "fruitless": 0, "version": jobs.c.version + 1,
+        }  # fmt: skip
+        with self.engine.begin() as connection:
+            if not connection.execute(
+                jobs.update().where(jobs.c.id == job, if_so).values(change)
+            ).rowcount:
+                return False
+            # Half of a batch is not worth the time of the whole; what is finished stays.
+            shared = sa.and_(checkpoints.c.batch > 1, checkpoints.c.step < jobs.c.total)
+            of_job = sa.select(jobs.c.id).where(jobs.c.id == job, shared)
+            connection.execute(checkpoints.delete().where(checkpoints.c.job.in_(of_job)))
+            self._enqueue(connection, job, ticket)
+        return True
+
     def _enqueue(self, connection: sa.Connection, job: str, ticket: str) -> None:
         from dbos import EnqueueOptions, WorkflowSerializationFormat
 
@@ -248,4 +270,4 @@ class JobQueue:
             workflow_id=ticket,
             serialization_type=WorkflowSerializationFormat.PORTABLE,
         )
-        self._dbos.enqueue_in_transaction(connection, options, job)
+        self.dbos.enqueue_in_transaction(connection, options, job)
