@@ -32,7 +32,7 @@ def serve(
         str, typer.Option(help="Of the jobs, such as postgresql://...; else in --state.")
     ] = "",
     workers: Annotated[
-        int, typer.Option(min=0, help="Worker processes; 0: they are started elsewhere.")
+        int, typer.Option(min=0, help="Processes that edit, for each device; 0: started elsewhere.")
     ] = 1,
     max_body_mb: Annotated[int, typer.Option(min=1, help="Largest request.")] = 256,
 ) -> None:

@@ -17,6 +17,7 @@ from fastapi.responses import JSONResponse, Response
 from radedit.lib.app import RadEditApp
 from radedit.lib.errors import RadEditError
 from radedit.lib.jobs.queue import JobQueue
+from radedit.lib.jobs.supervisor import Crew, Supervisor
 from radedit.lib.record import TOOL
 from radedit.lib.review import routes as review
 from radedit.lib.review.desk import ReviewPlace
@@ -44,12 +45,14 @@ class Parts:
     label_app : films, tasks and the archive
     queue : the jobs; started and stopped with the application
     state : folder of what is kept, such as readings
+    crew : the workers to start; None = they are started elsewhere
     is_stopping : whether the server is about to end
     """
 
     label_app: RadEditApp
     queue: JobQueue
     state: Path
+    crew: Crew | None = None
     is_stopping: Callable[[], bool] = lambda: False
 
 
@@ -68,11 +71,16 @@ def create_app(config: ServerConfig, parts: Parts) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        workers = Supervisor(parts.queue, parts.crew) if parts.crew else None
         await anyio.to_thread.run_sync(parts.queue.start)
         try:
+            if workers:
+                workers.start()
             yield
         finally:
             await archive.close()
+            if workers:
+                await anyio.to_thread.run_sync(workers.stop)
             await anyio.to_thread.run_sync(parts.queue.stop)
 
     app = FastAPI(

@@ -16,9 +16,12 @@ import uvicorn
 
 from radedit.lib.errors import OutputError
 from radedit.lib.jobs.queue import JobQueue
+from radedit.lib.jobs.supervisor import Crew, devices
 from radedit.lib.serving.config import ServerConfig
+from radedit.lib.settings import Settings
 
 GRACE_S: Final = 10  # how long requests may take to end when the server is told to
+_WORKERS_CONF: Final = ("bundles", "cache", "cache_gb", "output")
 _LOG: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -30,7 +33,7 @@ class Running:
     ----------
     state : folder of the queue and the readings
     database : of the queue
-    workers : how many worker processes to start
+    workers : how many worker processes to start for each device; 0: they are started elsewhere
     """
 
     state: Path
@@ -62,7 +65,9 @@ def serve(config: ServerConfig, running: Running) -> None:
 
     stopping = threading.Event()
     queue = JobQueue(running.database)
-    app = create_app(config, Parts(label_app(config), queue, running.state, stopping.is_set))
+    labels = label_app(config)
+    crew = _crew(config, running, labels.editor.settings)
+    app = create_app(config, Parts(labels, queue, running.state, crew, stopping.is_set))
     host, port = listening.getsockname()[:2]
     print(f"radedit: serving at http://{host}:{port}; stop with Ctrl-C", flush=True)
     server = _Server(
@@ -84,6 +89,14 @@ def quiet() -> None:
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in ("dicomweb_client", "pynetdicom", "highdicom", "pydicom"):
         logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _crew(config: ServerConfig, running: Running, settings: Settings) -> Crew | None:
+    """Say which workers to start: they serve the same studies with the same settings."""
+    if not running.workers:
+        return None
+    conf = {name: value for name, value in config.conf.items() if name in _WORKERS_CONF}
+    return Crew(config.studies, conf, [*devices(settings.device)] * running.workers)
 
 
 def _listen(config: ServerConfig) -> socket.socket:

@@ -122,7 +122,11 @@ def job_request(
         invert_prompt=texts["invert_prompt"],
         film_text=texts["film_text"],
         model=texts["edit_model"] or None,
-        parameters={name: values[name] for name in PARAMETERS if values.get(name) is not None},
+        parameters={
+            name: allowed.check(name, values[name])  # 0 and 0.0 are one request
+            for name, allowed in PARAMETERS.items()
+            if values.get(name) is not None
+        },
         study_mode=cast(Literal["new", "same"], mode),
         masks=_masks(values.get("masks") or {}, limits),
         user=user,
