@@ -1,0 +1,202 @@
+"""One outbox per destination: what waits, what is on its way, what came to nothing."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+from dataclasses import dataclass
+
+from radedit_dicom.router.audit import Audit
+from radedit_dicom.router.journal import Journal, insert, now
+
+HELD, WAITING, SENDING, SENT, DEAD, DISCARDED = (
+    "held", "waiting", "sending", "sent", "dead", "discarded",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How often and how long a destination is tried.
+
+    Attributes
+    ----------
+    refusals : int
+        So many refusals of one object make it a dead letter.
+    give_up_s : float
+        An object older than this is a dead letter when the destination cannot be reached.
+    first_s, longest_s : float
+        The wait after a failure: doubled each time, less up to half of it by chance.
+    """
+
+    refusals: int = 5
+    give_up_s: float = 72 * 3600.0
+    first_s: float = 5.0
+    longest_s: float = 900.0
+
+    def wait_s(self, attempt: int) -> float:
+        """Give the wait behind the n-th attempt, counted from 1."""
+        longest = min(self.longest_s, self.first_s * 2.0 ** min(attempt - 1, 30))
+        return longest * random.uniform(0.5, 1.0)
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One object on its way to one destination.
+
+    Attributes
+    ----------
+    number : int
+        The row.
+    file : str
+        Within the spool.
+    attempts, refusals : int
+        Before this one. With an attempt before, the destination may have it already.
+    """
+
+    number: int
+    destination: str
+    uid: str
+    file: str
+    attempts: int
+    refusals: int
+    created: float
+
+
+@dataclass(frozen=True)
+class Order:
+    """An object that is to go to a destination.
+
+    Attributes
+    ----------
+    file : str
+        Within the spool.
+    job : str
+        What ordered it.
+    held : bool
+        True: a person must release it first.
+    """
+
+    destination: str
+    uid: str
+    file: str
+    job: str
+    priority: int = 0
+    held: bool = False
+
+
+def enqueue(change: sqlite3.Connection, order: Order) -> bool:
+    """Put an object into a destination's outbox; False: it is, or was, there already."""
+    row = {
+        "destination": order.destination,
+        "uid": order.uid,
+        "file": order.file,
+        "job": order.job,
+        "state": HELD if order.held else WAITING,
+        "priority": order.priority,
+        "created": now(),
+    }
+    return insert(change, "deliveries", row)
+
+
+class Outbox:
+    """The outbox of one destination.
+
+    Parameters
+    ----------
+    journal, audit
+        Of the route.
+    destination : str
+    patience : Patience
+    """
+
+    def __init__(
+        self, journal: Journal, audit: Audit, destination: str, patience: Patience
+    ) -> None:
+        self._journal, self._audit = journal, audit
+        self.destination, self.patience = destination, patience
+
+    def recover(self) -> int:
+        """Put back what was on its way when the sender ended; it may have arrived."""
+        with self._journal.change() as change:
+            done = change.execute(
+                "UPDATE deliveries SET state = ?, attempts = attempts + 1 "
+                "WHERE destination = ? AND state = ?",
+                (WAITING, self.destination, SENDING),
+            )
+            return done.rowcount
+
+    def claim(self) -> Delivery | None:
+        """Take the next object that is due: by priority, then the oldest."""
+        due = (
+            "SELECT id FROM deliveries WHERE destination = ? AND state = ? AND not_before <= ? "
+            "ORDER BY priority DESC, id LIMIT 1"
+        )
+        values = (self.destination, WAITING, now())
+        if self._journal.row(due, values) is None:  # without the cost of a transaction
+            return None
+        with self._journal.change() as change:
+            row = change.execute(
+                f"UPDATE deliveries SET state = ? WHERE id = ({due}) RETURNING *",
+                (SENDING, *values),
+            ).fetchone()
+        if row is None:
+            return None
+        return Delivery(
+            number=row["id"],
+            destination=row["destination"],
+            uid=row["uid"],
+            file=row["file"],
+            attempts=row["attempts"],
+            refusals=row["refusals"],
+            created=row["created"],
+        )
+
+    def sent(self, delivery: Delivery, seconds: float) -> None:
+        """Note that the destination has it, by its own word."""
+        with self._journal.change() as change:
+            change.execute(
+                "UPDATE deliveries SET state = ?, attempts = attempts + 1, error = '', ended = ? "
+                "WHERE id = ?",
+                (SENT, now(), delivery.number),
+            )
+        self._audit.write(
+            "sent", uid=delivery.uid, destination=self.destination, seconds=round(seconds, 3),
+            attempts=delivery.attempts + 1,
+        )  # fmt: skip
+
+    def failed(self, delivery: Delivery, error: str, *, refused: bool) -> None:
+        """Note a failure: tried again later, or a dead letter.
+
+        Parameters
+        ----------
+        delivery : Delivery
+        error : str
+            One sentence, no patient data.
+        refused : bool
+            True: the destination answered, and does not take it. False: it was not reached.
+        """
+        refusals = delivery.refusals + refused
+        attempts = delivery.attempts + 1
+        dead = refusals >= self.patience.refusals if refused else self._is_too_old(delivery)
+        wait_s = self.patience.wait_s(refusals if refused else attempts)
+        with self._journal.change() as change:
+            change.execute(
+                "UPDATE deliveries SET state = ?, attempts = ?, refusals = ?, error = ?, "
+                "not_before = ?, ended = ?, notified = 0 WHERE id = ?",
+                (
+                    DEAD if dead else WAITING,
+                    attempts,
+                    refusals,
+                    error,
+                    now() + wait_s,
+                    now() if dead else None,
+                    delivery.number,
+                ),
+            )
+        self._audit.write(
+            "dead" if dead else "not sent", uid=delivery.uid, destination=self.destination,
+            reason=error, attempts=attempts,
+        )  # fmt: skip
+
+    def _is_too_old(self, delivery: Delivery) -> bool:
+        return now() - delivery.created > self.patience.give_up_s

@@ -1,0 +1,177 @@
+"""Files on their way: each is there whole and flushed to disk, or not there at all."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import IO
+
+from radedit_dicom.errors import ArchiveError
+from radedit_dicom.router.errors import RouteError
+
+_TEMPORARY = ".part-"
+_FOLDERS = ("incoming", "quarantine", "results")
+_SHARDS = tuple(f"{number:02x}" for number in range(256))
+
+
+class Spool:
+    """The folder of one route: journal, objects that came in, and results that go out.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Made, with what is in it, if missing. On one local disk: renames must be atomic.
+
+    Raises
+    ------
+    RouteError
+        It cannot be made or written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            for name in _FOLDERS:
+                (folder / name).mkdir(parents=True, exist_ok=True)
+            for shard in _SHARDS:  # now, so that taking an object in makes one file only
+                (folder / "incoming" / shard).mkdir(exist_ok=True)
+            for path in (folder.parent, folder, folder / "incoming"):
+                sync_folder(path)
+        except OSError as error:
+            raise RouteError(
+                f"The spool folder cannot be made or written ({error.strerror}); give a folder on "
+                "a local disk that this user may write."
+            ) from None
+
+    @property
+    def journal(self) -> Path:
+        """The file of the journal."""
+        return self.folder / "journal.sqlite"
+
+    @property
+    def audit(self) -> Path:
+        """The audit log, one JSON object a line."""
+        return self.folder / "audit.jsonl"
+
+    def incoming(self, uid: str) -> Path:
+        """Give a new place for an object: by a hash of its UID, never by the UID itself."""
+        named = hashlib.sha256(uid.encode()).hexdigest()
+        own = f"{named[:32]}-{os.urandom(6).hex()}.dcm"
+        return self.folder / "incoming" / named[:2] / own
+
+    def quarantine(self, digest: str) -> Path:
+        """Say where an object is kept that must not go further."""
+        return self.folder / "quarantine" / f"{digest[:48]}.dcm"
+
+    def results(self, job: str) -> Path:
+        """Say where the results of one job are kept."""
+        return self.folder / "results" / job
+
+    def relative(self, path: Path) -> str:
+        """Name a file of the spool in the journal."""
+        return str(path.relative_to(self.folder))
+
+    def free_bytes(self) -> int:
+        """Tell how much room there is for this user."""
+        return shutil.disk_usage(self.folder).free
+
+    def sweep(self, known: Iterable[str]) -> int:
+        """Remove what a killed receiver left behind: parts, and objects without a row.
+
+        Neither was acknowledged, so their senders still have them.
+
+        Parameters
+        ----------
+        known : iterable of str
+            Every file that the journal names.
+
+        Returns
+        -------
+        int
+            How many files were removed.
+        """
+        kept = set(known)
+        removed = 0
+        for name in ("incoming", "quarantine"):
+            for path in (self.folder / name).rglob("*"):
+                if path.is_file() and self.relative(path) not in kept:
+                    path.unlink(missing_ok=True)
+                    removed += 1
+        return removed
+
+    def sole(self, role: str) -> IO[bytes]:
+        """Hold a role of this route as the only process; it ends with the process.
+
+        Raises
+        ------
+        RouteError
+            Another process holds it.
+        """
+        held = (self.folder / f"{role}.lock").open("ab")
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            held.close()
+            raise RouteError(
+                f"Another process is the '{role}' of this route; end it first, or give this one "
+                "a spool folder of its own."
+            ) from None
+        return held
+
+
+def write(target: Path, chunks: Iterable[bytes | memoryview]) -> None:
+    """Write a file so that after any crash it is whole or not there.
+
+    Raises
+    ------
+    OSError
+        The disk is full or broken; nothing is left behind.
+    """
+    staged = target.with_name(f"{_TEMPORARY}{os.urandom(8).hex()}")
+    try:
+        with staged.open("xb", buffering=0) as stream:
+            for chunk in chunks:
+                _write_all(stream, memoryview(chunk))
+            os.fsync(stream.fileno())
+        staged.rename(target)
+    except BaseException:
+        with suppress(OSError):
+            staged.unlink(missing_ok=True)
+        raise
+    sync_folder(target.parent)
+
+
+def _write_all(stream: IO[bytes], left: memoryview) -> None:
+    while left:
+        left = left[stream.write(left) :]
+
+
+def sync_folder(folder: Path) -> None:
+    """Flush a folder's entries to disk."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read(path: Path) -> bytes:
+    """Read a file of the spool.
+
+    Raises
+    ------
+    ArchiveError
+        It is gone or unreadable.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise ArchiveError(
+            f"A file of the spool cannot be read ({error.strerror}); restore it, or discard what "
+            "waits for it."
+        ) from None
