@@ -80,7 +80,7 @@ def addressed(text: str, access: RemoteAccess) -> tuple[RemoteTask, str]:
     return RemoteTask(server, name), label
 
 
-def remote_masks(task: RemoteTask, film: Film, access: RemoteAccess) -> dict[str, Mask]:
+def remote_masks(task: RemoteTask, film: Film, access: RemoteAccess) -> Mapping[str, Mask]:
     """Have another server segment a film.
 
     Parameters
@@ -103,6 +103,28 @@ def remote_masks(task: RemoteTask, film: Film, access: RemoteAccess) -> dict[str
     UnsupportedImageError
         Text is burned into the film, so it must not be sent.
     """
+    masks = remote_answer(task, film, access).masks
+    if masks is None:
+        raise _unusable("it holds no label image")
+    return masks
+
+
+@dataclass(frozen=True, eq=False)
+class RemoteAnswer:
+    """What a task of another server says of a film.
+
+    Attributes
+    ----------
+    masks : label to bool [rows, cols], True = inside; None when no label image came
+    said : the answer's parameters, such as the `prediction` of a classifier
+    """
+
+    masks: Mapping[str, Mask] | None
+    said: Mapping[str, Any]
+
+
+def remote_answer(task: RemoteTask, film: Film, access: RemoteAccess) -> RemoteAnswer:
+    """Have another server's task look at a film; arguments and errors as in `remote_masks`."""
     content = part10(deidentified(film))
     started = time.monotonic()
     with requests.Session() as http:
@@ -116,9 +138,11 @@ def remote_masks(task: RemoteTask, film: Film, access: RemoteAccess) -> dict[str
         finally:
             _close_session(call, session)
     logger.info("remote task %s took %.3f s", task.name, time.monotonic() - started)
-    said, name, image = _parts(answer)
+    said, image = _parts(answer)
+    if image is None:
+        return RemoteAnswer(None, said)
     names = label_numbers(said.get("label_names")) or label_numbers(declared.get("labels"))
-    return _read(image, name, names, film)
+    return RemoteAnswer(_read(image[1], image[0], names, film), said)
 
 
 @dataclass(frozen=True)
@@ -229,8 +253,8 @@ def _close_session(call: _Calls, session: str) -> None:
         logger.warning("a session on the mask server was not removed: %s", error)
 
 
-def _parts(answer: _Answer) -> tuple[dict[str, Any], str, bytes]:
-    """Take a multipart answer apart: parameters, name and content of the label image."""
+def _parts(answer: _Answer) -> tuple[dict[str, Any], tuple[str, bytes] | None]:
+    """Take an answer apart: parameters, and name and content of the label image if one came."""
     try:
         parts = MultipartDecoder(answer.content, answer.kind).parts
     except (
@@ -238,8 +262,8 @@ def _parts(answer: _Answer) -> tuple[dict[str, Any], str, bytes]:
         ImproperBodyPartContentException,
         AttributeError,  # no boundary
         ValueError,
-    ) as error:
-        raise _unusable("it holds no label image") from error
+    ):
+        return _parameters(answer), None
     said: dict[str, Any] = {}
     image: tuple[str, bytes] | None = None
     for part in parts:
@@ -251,9 +275,13 @@ def _parts(answer: _Answer) -> tuple[dict[str, Any], str, bytes]:
             image = str(header.get_filename()), part.content
         elif header.get_param("name", header="Content-Disposition") == "params":
             said = _Answer(part.content, "").json()
-    if image is None:
-        raise _unusable("it holds no label image")
-    return said, *image
+    return said, image
+
+
+def _parameters(answer: _Answer) -> dict[str, Any]:
+    if not answer.kind.startswith("application/json"):
+        return {}
+    return answer.json()
 
 
 def _read(image: bytes, name: str, names: Mapping[str, int], film: Film) -> dict[str, Mask]:

@@ -1,0 +1,39 @@
+"""What came from a victim, checked before anybody counts with it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from radedit.lib.errors import VictimError
+
+
+def usable_scores(found: Mapping[str, Any]) -> dict[str, float]:
+    """Check scores that came from outside.
+
+    Raises
+    ------
+    VictimError
+        One is no finite number from 0 to 1; none is guessed instead.
+    """
+    scores: dict[str, float] = {}
+    for label, value in found.items():
+        try:
+            score = float(value)
+        except (TypeError, ValueError):
+            score = float("nan")
+        if not 0 <= score <= 1 or isinstance(value, bool):
+            raise VictimError(
+                "the victim gave a score that is no number from 0 to 1; if it gives logits or "
+                "per cent, say so in its TOML file."
+            )
+        scores[str(label)] = score
+    return scores
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file's content."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

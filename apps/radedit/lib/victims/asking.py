@@ -1,0 +1,35 @@
+"""Asking a victim that lives elsewhere: again when it cannot be reached, and not for ever."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from radedit.lib.errors import VictimGoneError
+from radedit.lib.victims.about import Limits
+
+_T = TypeVar("_T")
+
+
+def asked(limits: Limits, attempt: Callable[[], _T]) -> _T:
+    """Try until an answer comes, or one that it cannot be reached has come too often.
+
+    Parameters
+    ----------
+    limits : how often again, and with which pause
+    attempt : raises VictimGoneError when another try may go better, any other error when not
+
+    Raises
+    ------
+    VictimGoneError
+        It could not be reached at any try.
+    VictimError
+        As `attempt` raises it.
+    """
+    for number in range(limits.retries):
+        try:
+            return attempt()
+        except VictimGoneError:
+            time.sleep(limits.pause_s * 2**number)
+    return attempt()

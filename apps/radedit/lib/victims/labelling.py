@@ -1,0 +1,103 @@
+"""A task of a MONAI Label server as a victim: its label image, its classifier's prediction."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import requests
+
+from radedit.lib.errors import MaskError, ParameterError, SourceError, VictimError, VictimGoneError
+from radedit.lib.remote import RemoteAnswer, RemoteTask, addressed, remote_answer
+from radedit.lib.remote_access import RemoteAccess, remote_access
+from radedit.lib.victims.about import About
+from radedit.lib.victims.answers import usable_scores
+from radedit.lib.victims.asking import asked
+from radedit.lib.victims.preprocessing import checked
+from radedit.lib.victims.protocol import Answer, Display, Mask, VictimCard
+from radedit.lib.victims.remote_films import SENT_DICOM, film_of
+from radedit_dicom.errors import UnsupportedImageError
+from radedit_dicom.film import Film
+
+_LOOK_S = 10.0
+
+
+@dataclass(frozen=True)
+class TaskVictim:
+    """A task of another server.
+
+    Attributes
+    ----------
+    card : VictimCard
+    task : where
+    about : for limits and for labels in our words
+    """
+
+    card: VictimCard
+    task: RemoteTask
+    about: About
+
+    def answer(
+        self, display: Display, valid: Mask | None = None, film: Film | None = None
+    ) -> Answer:
+        """Ask about one film, which goes there without its identity; see `protocol.Victim`."""
+        given = film_of(display) if film is None else film
+        checked(display)
+        found = asked(self.about.limits, lambda: self._asked(given))
+        scores = _predicted(found.said.get("prediction"))
+        if found.masks is None and not scores:
+            raise VictimError(
+                f"the task {self.task.name} gave neither a label image nor a prediction."
+            )
+        segments = None if found.masks is None else self.about.renamed(found.masks)
+        return Answer(self.about.renamed(scores), segments)
+
+    def _asked(self, film: Film) -> RemoteAnswer:
+        limits = self.about.limits
+        access = RemoteAccess((self.task.server,), max(1, round(limits.timeout_s)), limits.max_mb)
+        try:
+            return remote_answer(self.task, film, access)
+        except UnsupportedImageError as error:
+            raise VictimError(str(error)) from error
+        except SourceError as error:
+            # One film that it cannot do, or a server that is gone: its /info tells.
+            if _is_there(self.task.server):
+                raise VictimError(str(error)) from error
+            raise VictimGoneError(
+                "the victim's MONAI Label server does not answer; see that it runs at the address."
+            ) from error
+
+
+def open_task(place: str, about: About) -> TaskVictim:
+    """Make a victim of ``URL/NAME``; nothing is asked of it yet.
+
+    Raises
+    ------
+    ParameterError
+        The address has another form.
+    """
+    server, _, _ = place.rpartition("/")
+    try:
+        task, label = addressed(place, remote_access({"remote_servers": [server]}))
+    except (MaskError, ParameterError) as error:
+        raise ParameterError("write monailabel:http(s)://HOST:PORT/TASK.") from error
+    if label:
+        raise ParameterError("write monailabel:URL/TASK without a label; all of them are read.")
+    return TaskVictim(about.card(task.name, SENT_DICOM), task, about)
+
+
+def _predicted(prediction: Any) -> dict[str, float]:
+    """Read what MONAI Label's ClassificationWriter writes: [{"label": ..., "score": ...}, ...]."""
+    if prediction is None:
+        return {}
+    if not isinstance(prediction, list) or not all(isinstance(p, Mapping) for p in prediction):
+        raise VictimError("the task's prediction is no list of labels with their scores.")
+    return usable_scores({str(p.get("label")): p.get("score") for p in prediction})
+
+
+def _is_there(server: str) -> bool:
+    try:
+        return requests.get(f"{server}/info/", timeout=_LOOK_S, allow_redirects=False).ok
+    except requests.RequestException:
+        return False

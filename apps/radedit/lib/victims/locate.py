@@ -1,0 +1,123 @@
+"""From what a person writes after --victim to a victim.
+
+=======================  =====================================================================
+``embedded:NAME``        one of ours, with a known weakness
+``python:MODULE:NAME``   a function of the display and its valid pixels
+``torchscript:PATH``     TorchScript, or torch.export with the ending .pt2
+``onnx:PATH``            ONNX
+``bundle:FOLDER``        a MONAI bundle
+``monailabel:URL/NAME``  a task of a MONAI Label server
+``http:URL``             a server that takes films as JSON or as a form; http(s)://... as well
+``dicom:AE@HOST:PORT``   a DICOM node that calls back
+``csv:PATH``             scores that were computed elsewhere, by SOP Instance UID
+``PATH.toml``            a file that names one of these under ``victim`` and says more of it
+=======================  =====================================================================
+
+Beside a file or folder, ``PATH.toml`` is read if it is there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from radedit.lib.errors import ParameterError
+from radedit.lib.victims.about import About, read_about
+from radedit.lib.victims.protocol import Victim
+
+FILES: Final = ("torchscript", "onnx", "bundle", "csv")
+KINDS: Final = ("embedded", "python", *FILES, "monailabel", "http", "dicom")
+
+
+def open_victim(text: str) -> Victim:
+    """Give the victim that a text names; those elsewhere are not asked anything yet.
+
+    Parameters
+    ----------
+    text : in the grammar above; paths in a TOML file are seen from its folder
+
+    Raises
+    ------
+    ParameterError
+        The text has another form, or the file, or what is said of it, cannot be used.
+    NotFoundError
+        There is no embedded victim, module or function of that name.
+    CheckpointError
+        The files of an embedded victim are missing or damaged.
+    """
+    if text.endswith(".toml") and text.partition(":")[0] not in KINDS:
+        return _described(Path(text).expanduser())
+    kind, place = _split(text)
+    about = About()
+    if kind in FILES:
+        path = Path(place).expanduser()
+        beside = path.with_name(path.name + ".toml")
+        if beside.is_file():
+            victim, about = read_about(beside)
+            if victim:
+                raise ParameterError(
+                    f"'{beside.name}' lies beside its victim and must not name another one."
+                )
+    return _opened(kind, place, about, Path())
+
+
+def _described(path: Path) -> Victim:
+    victim, about = read_about(path)
+    if not victim:
+        raise ParameterError(f"'{path.name}' names no victim; write victim = \"KIND:WHERE\".")
+    return _opened(*_split(victim), about, path.parent)
+
+
+def _split(text: str) -> tuple[str, str]:
+    if text.startswith(("http://", "https://")):
+        return "http", text
+    kind, colon, place = text.partition(":")
+    if kind not in KINDS or not colon or not place:
+        raise ParameterError(
+            f"a victim is written KIND:WHERE, or as a TOML file; kinds are {', '.join(KINDS)}."
+        )
+    return kind, place
+
+
+def _opened(kind: str, place: str, about: About, folder: Path) -> Victim:
+    """Open it; each kind imports what it needs, and nothing of the others."""
+    if kind in FILES:
+        return _from_file(kind)(folder / Path(place).expanduser(), about)
+    if kind == "embedded":
+        from radedit.lib.victims.embedded import load_victim
+
+        return load_victim(place)
+    if kind == "python":
+        from radedit.lib.victims.local import load_callable
+
+        return load_callable(place, about)
+    if kind == "monailabel":
+        from radedit.lib.victims.labelling import open_task
+
+        return open_task(place, about)
+    if kind == "http":
+        from radedit.lib.victims.web import open_http
+
+        return open_http(place, about)
+    from radedit.lib.victims.node import open_node
+
+    return open_node(place, about)
+
+
+def _from_file(kind: str) -> Callable[[Path, About], Victim]:
+    if kind == "onnx":
+        from radedit.lib.victims.local import load_onnx
+
+        return load_onnx
+    if kind == "torchscript":
+        from radedit.lib.victims.local import load_torchscript
+
+        return load_torchscript
+    if kind == "bundle":
+        from radedit.lib.victims.bundle import load_bundle
+
+        return load_bundle
+    from radedit.lib.victims.scores_file import load_csv
+
+    return load_csv

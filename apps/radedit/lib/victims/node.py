@@ -1,0 +1,216 @@
+"""A victim behind DICOM: a film is sent to its node, which calls back with SR, SEG or SC."""
+
+from __future__ import annotations
+
+import io
+import queue
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from pydicom import dcmread
+from pydicom.dataset import Dataset
+from pydicom.errors import InvalidDicomError
+from pydicom.uid import (
+    BasicTextSRStorage,
+    Comprehensive3DSRStorage,
+    ComprehensiveSRStorage,
+    EnhancedSRStorage,
+    SecondaryCaptureImageStorage,
+    SegmentationStorage,
+)
+from pynetdicom import evt
+from pynetdicom.events import Event
+
+from radedit.lib.errors import FilmError, ParameterError, VictimError, VictimGoneError
+from radedit.lib.victims.about import About
+from radedit.lib.victims.answers import usable_scores
+from radedit.lib.victims.asking import asked
+from radedit.lib.victims.preprocessing import checked
+from radedit.lib.victims.protocol import Answer, Display, Mask, VictimCard
+from radedit.lib.victims.remote_films import SENT_DICOM, film_of, object_of
+from radedit_dicom.dimse_address import DimseAddress, DimseTimeouts
+from radedit_dicom.dimse_association import DroppedError
+from radedit_dicom.dimse_receive import listening
+from radedit_dicom.dimse_send import send_all
+from radedit_dicom.errors import ArchiveError, DicomError, UnsupportedImageError
+from radedit_dicom.film import Film
+from radedit_dicom.measurements import measured, references, written
+from radedit_dicom.parsing import parse
+from radedit_dicom.pixels import read_film
+from radedit_dicom.readback import part10
+from radedit_dicom.segment_reader import read_segmentation
+
+_KINDS: Final[Mapping[str, str]] = {
+    BasicTextSRStorage: "sr",
+    EnhancedSRStorage: "sr",
+    ComprehensiveSRStorage: "sr",
+    Comprehensive3DSRStorage: "sr",
+    SegmentationStorage: "seg",
+    SecondaryCaptureImageStorage: "sc",
+}
+_PLACE = re.compile(r"(?P<ae>[^@]{1,16})@(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>\d+)")
+_SUCCESS, _TOO_LARGE = 0x0000, 0xA700
+
+
+@dataclass(frozen=True)
+class NodeVictim:
+    """A DICOM node.
+
+    Attributes
+    ----------
+    card : VictimCard
+    address : of the node, and where we listen for its results
+    about : what is waited for, and how long
+    """
+
+    card: VictimCard
+    address: DimseAddress
+    about: About
+
+    def answer(
+        self, display: Display, valid: Mask | None = None, film: Film | None = None
+    ) -> Answer:
+        """Ask about one film, which goes there without its identity; see `protocol.Victim`."""
+        checked(display)
+        try:
+            sent = object_of(display, film)
+        except UnsupportedImageError as error:
+            raise VictimError(str(error)) from error
+        results = asked(self.about.limits, lambda: self._results(sent))
+        scores: dict[str, float] = {}
+        segments: dict[str, Mask] | None = None
+        asked_film = film_of(display) if film is None else film
+        for kind, dataset in results.items():
+            if kind == "seg":
+                segments = _masks(dataset, read_film(sent, allow_synthetic=True), asked_film)
+            else:
+                scores |= self._scores(kind, dataset)
+        if segments is not None:
+            segments = self.about.renamed(segments)
+        return Answer(usable_scores(self.about.renamed(scores)), segments)
+
+    def _scores(self, kind: str, dataset: Dataset) -> dict[str, float]:
+        form = self.about.dicom
+        if kind == "sr":
+            found = measured(dataset)
+        else:
+            found = written(str(dataset.get(form.text_attribute, "")), form.text_pattern)
+        if not found:
+            raise VictimError(
+                f"the victim's {kind.upper()} holds no score that can be read; see [dicom] and "
+                "[rename] in its TOML file."
+            )
+        return found
+
+    def _results(self, sent: Dataset) -> dict[str, Dataset]:
+        """Send a film and wait for all kinds of results that refer to it."""
+        arrived: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        limit = self.about.limits.max_mb * 2**20
+
+        def store(event: Event) -> int:
+            content = event.encoded_dataset()
+            if len(content) > limit:
+                return _TOO_LARGE
+            arrived.put(content)
+            return _SUCCESS
+
+        try:
+            with listening(self._caller(), [(evt.EVT_C_STORE, store)], tuple(_KINDS)):
+                send_all(self.address, [dcmread(io.BytesIO(part10(sent)))])
+                return self._awaited(sent, arrived)
+        except DroppedError as error:
+            raise VictimGoneError(
+                f"the victim's node {self.address} cannot be reached; see that it runs."
+            ) from error
+        except ArchiveError as error:
+            raise VictimError(f"the victim's node took no film: {error}") from error
+
+    def _awaited(self, sent: Dataset, arrived: queue.SimpleQueue[bytes]) -> dict[str, Dataset]:
+        wanted = set(self.about.dicom.results)
+        ours = {str(sent.SOPInstanceUID), str(sent.StudyInstanceUID)}
+        end = time.monotonic() + self.about.limits.timeout_s
+        found: dict[str, Dataset] = {}
+        while set(found) != wanted:
+            try:
+                content = arrived.get(timeout=max(0.0, end - time.monotonic()))
+            except queue.Empty:
+                missing = ", ".join(sorted(wanted - set(found))).upper()
+                raise VictimError(
+                    f"the victim's node gave no {missing} of the film within "
+                    f"{self.about.limits.timeout_s:g} s."
+                ) from None
+            try:
+                dataset = parse(content, pixels=True)
+            except (DicomError, InvalidDicomError):
+                continue  # of no use; the time limit speaks if nothing better comes
+            kind = _KINDS.get(str(dataset.get("SOPClassUID")), "")
+            if kind in wanted and ours & references(dataset):  # a late one of another film: no
+                found[kind] = dataset
+        return found
+
+    def _caller(self) -> DimseAddress:
+        """Say who may call us, and where."""
+        form = self.about.dicom
+        return DimseAddress(
+            host=self.address.host,
+            port=self.address.port,
+            called_ae_title=form.result_ae or self.address.called_ae_title,
+            calling_ae_title=form.our_ae,
+            move_host=form.listen_host,
+            move_port=form.listen_port,
+        )
+
+
+def open_node(place: str, about: About) -> NodeVictim:
+    """Make a victim of ``AE@HOST:PORT``; nothing is asked of it yet.
+
+    Raises
+    ------
+    ParameterError
+        The address, or the pattern for texts, has another form.
+    """
+    found = _PLACE.fullmatch(place)
+    if found is None:
+        raise ParameterError("write dicom:AE@HOST:PORT for a DICOM node.")
+    groups = _groups(about.dicom.text_pattern)
+    if not {"label", "score"} <= groups:
+        raise ParameterError(
+            "dicom.text_pattern needs the groups (?P<label>...) and (?P<score>...)."
+        )
+    limits = about.limits
+    try:
+        address = DimseAddress(
+            host=found["host"].strip("[]"),
+            port=int(found["port"]),
+            called_ae_title=found["ae"],
+            calling_ae_title=about.dicom.our_ae,
+            timeouts=DimseTimeouts(response_s=limits.timeout_s),
+            retries=0,
+        )
+        victim = NodeVictim(about.card(found["ae"], SENT_DICOM), address, about)
+        victim._caller()
+    except ArchiveError as error:
+        raise ParameterError(str(error)) from error
+    return victim
+
+
+def _groups(pattern: str) -> set[str]:
+    try:
+        return set(re.compile(pattern).groupindex)
+    except re.error as error:
+        raise ParameterError(
+            f"dicom.text_pattern is no regular expression ({error.msg})."
+        ) from error
+
+
+def _masks(dataset: Dataset, sent: Film, film: Film) -> dict[str, Any]:
+    """Read segments of the film as it was sent; its pixels are the film's own."""
+    if sent.shape != film.shape:
+        raise FilmError("the display and the film are of another size.")
+    try:
+        return read_segmentation(dataset, sent)
+    except DicomError as error:
+        raise VictimError(f"the victim's SEG cannot be read: {error}") from error

@@ -1,0 +1,180 @@
+"""A victim behind HTTP: a film goes there as JSON or as a form, scores and segments come back."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+import os
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import numpy as np
+import requests
+import urllib3
+from PIL import Image
+
+from radedit.lib.errors import ParameterError, VictimError, VictimGoneError
+from radedit.lib.victims.about import About
+from radedit.lib.victims.answers import usable_scores
+from radedit.lib.victims.asking import asked
+from radedit.lib.victims.protocol import Answer, Display, Mask, VictimCard
+from radedit.lib.victims.remote_films import SENT_DICOM, SENT_PNG, object_of, png16
+from radedit_dicom.film import Film
+from radedit_dicom.readback import part10
+
+_CHUNK: Final = 64 * 2**10
+_BUSY: Final = (429, 502, 503, 504)  # what servers and their proxies say while they start or stop
+
+
+@dataclass(frozen=True)
+class HttpVictim:
+    """A server that is asked for each film.
+
+    Attributes
+    ----------
+    card : VictimCard
+    url : where films are posted to
+    about : how it wants to be asked
+    """
+
+    card: VictimCard
+    url: str
+    about: About
+
+    def answer(
+        self, display: Display, valid: Mask | None = None, film: Film | None = None
+    ) -> Answer:
+        """Ask about one film; see `protocol.Victim`."""
+        is_png = self.about.http.content == "png"
+        content = png16(display) if is_png else part10(object_of(display, film))
+        found = asked(self.about.limits, lambda: self._posted(content))
+        form = self.about.http
+        scores = _at(found, form.scores)
+        segments = _at(found, form.segments)
+        if scores is None and segments is None:
+            raise VictimError(
+                f"the victim's JSON holds neither {form.scores} nor {form.segments}; say in its "
+                "TOML file where its answer is."
+            )
+        return Answer(self._scores(scores), self._segments(segments, display.shape))
+
+    def _scores(self, scores: Any) -> dict[str, float]:
+        if isinstance(scores, list):
+            if len(scores) != len(self.about.labels):
+                raise VictimError(
+                    f"the victim gave {len(scores)} scores; expected one for each of the "
+                    f"{len(self.about.labels)} labels in its TOML file."
+                )
+            scores = {k: v for k, v in zip(self.about.labels, scores, strict=True) if k}
+        if not isinstance(scores, dict | None):
+            raise VictimError("the victim's scores are neither an object nor a list.")
+        return usable_scores(self.about.renamed(scores or {}))
+
+    def _segments(self, segments: Any, shape: tuple[int, ...]) -> dict[str, Mask] | None:
+        if segments is None:
+            return None
+        if not isinstance(segments, dict):
+            raise VictimError("the victim's segments are no object of label to PNG.")
+        masks = {str(label): _mask(text, shape) for label, text in segments.items()}
+        return self.about.renamed(masks)
+
+    def _posted(self, content: bytes) -> Any:
+        form, limits = self.about.http, self.about.limits
+        sent: dict[str, Any] = {"headers": _headers(form.token_variable)}
+        if form.body == "json":
+            sent["json"] = {form.field: base64.b64encode(content).decode()}
+        else:
+            kind = "image/png" if form.content == "png" else "application/dicom"
+            sent["files"] = {form.field: (f"film.{form.content[:3]}", content, kind)}
+        try:
+            with requests.post(
+                self.url, timeout=limits.timeout_s, allow_redirects=False, stream=True, **sent
+            ) as response:
+                if response.status_code in _BUSY:
+                    raise VictimGoneError(
+                        f"the victim answers {response.status_code}; see that it runs."
+                    )
+                if response.status_code != requests.codes.ok:
+                    raise VictimError(
+                        f"the victim answered {response.status_code} to a film; its log says why."
+                    )
+                return _json(_body(response, self.about))
+        except (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
+            raise _too_slow(self.about) from error
+        except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
+            raise VictimGoneError(
+                f"the victim cannot be reached or broke off ({type(error).__name__}); see that it "
+                "runs at the address."
+            ) from error
+
+
+def open_http(url: str, about: About) -> HttpVictim:
+    """Make a victim of an address; nothing is asked of it yet.
+
+    Raises
+    ------
+    ParameterError
+        The address is none, holds a password, or the token's variable is not set.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        raise ParameterError("the victim's address must be http(s)://HOST[:PORT]/PATH.")
+    _headers(about.http.token_variable)
+    said = SENT_PNG if about.http.content == "png" else SENT_DICOM
+    return HttpVictim(about.card(parts.hostname, said), url, about)
+
+
+def _headers(variable: str) -> dict[str, str]:
+    if not variable:
+        return {}
+    token = os.environ.get(variable, "")
+    if not token:
+        raise ParameterError(f"the variable {variable} holds no token for the victim; set it.")
+    return {"Authorization": f"Bearer {token}"}
+
+
+def _body(response: requests.Response, about: About) -> bytes:
+    """Read what comes as it comes, so that bytes that trickle cannot pass the limits."""
+    end = time.monotonic() + about.limits.timeout_s
+    body = bytearray()
+    for chunk in response.iter_content(_CHUNK):
+        body += chunk
+        if len(body) > about.limits.max_mb * 2**20:
+            raise VictimError(f"the victim's answer is larger than {about.limits.max_mb} MiB.")
+        if time.monotonic() > end:
+            raise _too_slow(about)
+    return bytes(body)
+
+
+def _too_slow(about: About) -> VictimError:
+    return VictimError(f"the victim gave no answer within {about.limits.timeout_s:g} s.")
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise VictimError("the victim's answer is no JSON.") from error
+
+
+def _at(found: Any, keys: str) -> Any:
+    for key in keys.split("."):
+        if not isinstance(found, Mapping):
+            return None
+        found = found.get(key)
+    return found
+
+
+def _mask(text: Any, shape: tuple[int, ...]) -> Mask:
+    try:
+        with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]) as png:
+            if (png.height, png.width) != shape:
+                raise VictimError("the victim's segment is of another size than the film.")
+            return np.asarray(np.asarray(png.convert("L")) != 0)
+    except (OSError, SyntaxError, TypeError, ValueError, binascii.Error) as error:
+        raise VictimError("the victim's segment is no PNG in base64.") from error
