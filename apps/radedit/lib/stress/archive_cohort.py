@@ -1,0 +1,245 @@
+"""A cohort out of a folder or an archive of DICOM studies, with what its films show in a CSV.
+
+The CSV has a column `sop_instance_uid`, one column of 0 and 1 for each label (empty = nobody
+knows), and may have `group`, `text`, `side` and `zone`. Everything about the films and the table
+that weakens what can be concluded is found here, before the run, and told with the result.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydicom.dataset import Dataset
+
+from radedit.lib.errors import FilmError, ParameterError
+from radedit.lib.selection import Selection
+from radedit.lib.settings import Settings
+from radedit.lib.sources import FilmSources
+from radedit.lib.stress.subjects import Problem, Subject
+from radedit_dicom.archive import Archive
+from radedit_dicom.errors import DicomError
+from radedit_dicom.film import Film, read_film
+from radedit_dicom.frontal import View
+from radedit_dicom.parsing import parse
+
+UID = "sop_instance_uid"
+WORDS = ("group", "text", "side", "zone")
+_VALUES = {"0": False, "1": True}
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One row of the table: labels that are known, and words."""
+
+    present: Mapping[str, bool]
+    words: Mapping[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class ArchiveCohort:
+    """Films that were chosen, and labels of them; made by `open_cohort`.
+
+    Attributes
+    ----------
+    films : SOP Instance UID and file of each subject
+    labels : by UID
+    patients : UID to a name that says nothing about the patient
+    archive : where `seg:` finds masks
+    """
+
+    films: tuple[tuple[str, Path], ...]
+    labels: Mapping[str, Labelled]
+    patients: Mapping[str, str]
+    archive: Archive
+    settings: Settings
+    problems: tuple[Problem, ...] = ()
+    digest: str = field(default="")
+
+    def __len__(self) -> int:
+        """Count the films."""
+        return len(self.films)
+
+    def subject(self, number: int) -> Subject:
+        """Read one film.
+
+        Raises
+        ------
+        FilmError
+            It cannot be read any more.
+        """
+        uid, path = self.films[number]
+        try:
+            film = read_film(path)
+        except DicomError as error:
+            raise FilmError(f"a film of the cohort cannot be read: {error}") from None
+        known = self.labels.get(uid, Labelled({}, {}))
+        remotes = self.settings.remotes
+        return Subject(
+            key=_hashed(uid),
+            patient=self.patients[uid],
+            group=known.words.get("group", ""),
+            film=film,
+            sources=FilmSources(film, archive=self.archive, remotes=remotes),
+            present=known.present,
+            text=known.words.get("text", ""),
+            words=known.words,
+            traits=traits_of(film),
+        )
+
+
+def traits_of(film: Film) -> dict[str, str]:
+    """Subgroups that a header tells: sex, decade of age, view, maker."""
+    header = film.header
+    age = str(header.get("PatientAge", "") or "")
+    found = {
+        "sex": str(header.get("PatientSex", "") or ""),
+        "age": f"{int(age[:3]) // 10 * 10}s" if age[:3].isdigit() and age.endswith("Y") else "",
+        "view": str(header.get("ViewPosition", "") or ""),
+        "maker": str(header.get("Manufacturer", "") or "")[:32],
+    }
+    return {name: value for name, value in found.items() if value}
+
+
+def read_labels(path: Path) -> tuple[dict[str, Labelled], list[Problem]]:
+    """Read the table of labels.
+
+    Returns
+    -------
+    rows by SOP Instance UID, and what is wrong with the table
+
+    Raises
+    ------
+    ParameterError
+        It cannot be read, or has no column of UIDs.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            names = reader.fieldnames or []
+            rows = list(reader)
+    except (OSError, UnicodeDecodeError, csv.Error):
+        raise ParameterError("the table of labels cannot be read; give a CSV in UTF-8.") from None
+    if UID not in names:
+        raise ParameterError(f"the table of labels has no column {UID}; write one.")
+    found: dict[str, Labelled] = {}
+    odd = clashing = 0
+    for row in rows:
+        uid = (row.get(UID) or "").strip()
+        labels, wrong = _labels(row)
+        odd += wrong
+        if uid in found and found[uid].present != labels:
+            clashing += 1
+            labels = {k: v for k, v in found[uid].present.items() if labels.get(k) is v}
+        words = {k: str(row[k]).strip() for k in WORDS if (row.get(k) or "").strip()}
+        found[uid] = Labelled(labels, words)
+    return found, [
+        *_if(odd, "labels that are none", "cells are neither 0, 1 nor empty; they count for "
+             "nothing", "accuracy and gaps on the films they belong to"),
+        *_if(clashing, "labels that contradict", "films stand twice in the table with different "
+             "labels; what differs counts for nothing", "accuracy and gaps on those films"),
+    ]  # fmt: skip
+
+
+def open_cohort(
+    selection: Selection, archive: Archive, table: Path | None, settings: Settings
+) -> ArchiveCohort:
+    """Look at all films of a selection and at their labels.
+
+    Parameters
+    ----------
+    table : CSV of labels; None = nothing is known of any film
+    """
+    labels, problems = read_labels(table) if table is not None else ({}, [])
+    headers = {uid: _header(path) for uid, path in selection.films.items()}
+    paths = {str(headers[k].SOPInstanceUID): path for k, path in selection.films.items()}
+    views = {str(h.SOPInstanceUID): View.of(h) for h in headers.values()}
+    pixels = {uid: _pixels(path) for uid, path in paths.items()}
+    patients = {uid: _hashed("\0".join(view.patient)) for uid, view in views.items()}
+    kept, more = _without_doubles(paths, pixels, patients, labels)
+    problems += more
+    spaceless = sum(read_film(path).spacing_mm is None for path in kept.values())
+    problems += [
+        *_if(len(set(labels) - set(paths)), "missing films",
+             "films of the table are not in the archive", "figures on the whole table"),
+        *_if(len(selection.failed), "films that were not given", "films could not be fetched",
+             "figures on the whole archive"),
+        *_if(len(set(kept) - set(labels)) if table else 0, "films without labels",
+             "films are not in the table; no accuracy is said of them"),
+        *_if(spaceless, "no pixel spacing", "films state no pixel spacing, or 0; distances in mm "
+             "are not computed for them", "HD95 and ASSD in mm of those films"),
+    ]  # fmt: skip
+    known = repr(sorted((uid, pixels[uid], labels.get(uid)) for uid in kept))
+    return ArchiveCohort(
+        films=tuple(sorted(kept.items())),
+        labels=labels,
+        patients=patients,
+        archive=archive,
+        settings=settings,
+        problems=tuple(problems),
+        digest=hashlib.sha256(known.encode()).hexdigest(),
+    )
+
+
+def _labels(row: Mapping[str, str | None]) -> tuple[dict[str, bool], int]:
+    labels, wrong = {}, 0
+    for name, cell in row.items():
+        if name in (UID, *WORDS) or name is None or not (cell or "").strip():
+            continue
+        value = _VALUES.get(str(cell).strip())
+        wrong += value is None
+        if value is not None:
+            labels[name] = value
+    return labels, wrong
+
+
+def _without_doubles(
+    paths: Mapping[str, Path],
+    pixels: Mapping[str, str],
+    patients: Mapping[str, str],
+    labels: Mapping[str, Labelled],
+) -> tuple[dict[str, Path], list[Problem]]:
+    """Leave out films that are there twice, and patients that are in a second group."""
+    kept: dict[str, Path] = {}
+    seen: set[str] = set()
+    home: dict[str, str] = {}
+    copies = strangers = 0
+    for uid in sorted(paths):
+        group = labels[uid].words.get("group", "") if uid in labels else ""
+        if pixels[uid] in seen:
+            copies += 1
+        elif home.setdefault(patients[uid], group) != group:
+            strangers += 1
+        else:
+            seen.add(pixels[uid])
+            kept[uid] = paths[uid]
+    several = sum(n > 1 for n in Counter(patients[uid] for uid in kept).values())
+    return kept, [
+        *_if(copies, "films there twice", "films have the pixels of another one under another "
+             "UID; the later one was left out"),
+        *_if(strangers, "patients in two groups", "films belong to a patient whose other films "
+             "are in another group; they were left out", "comparisons of groups, as far as they "
+             "rest on the films left out"),
+        *_if(several, "several films of a patient", "patients have more than one film; intervals "
+             "are clustered by patient"),
+    ]  # fmt: skip
+
+
+def _if(count: int, kind: str, sentence: str, loses: str = "") -> list[Problem]:
+    return [Problem(kind, count, f"{count} {sentence}", loses)] if count else []
+
+
+def _header(path: Path) -> Dataset:
+    return parse(path, pixels=False)
+
+
+def _pixels(path: Path) -> str:
+    return hashlib.sha256(bytes(parse(path, pixels=True).PixelData)).hexdigest()
+
+
+def _hashed(text: str) -> str:
+    return hashlib.sha256(f"stress {text}".encode()).hexdigest()[:16]

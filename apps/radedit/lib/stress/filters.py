@@ -1,0 +1,85 @@
+"""Which edits count, and why the others do not. None is thrown away; all have their reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from radedit.lib.pipeline import Edited
+from radedit.lib.stress.judge import Judge
+from radedit.lib.stress.subjects import Image
+from radedit.lib.stress.suite import Edit, Filter
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether an edit counts.
+
+    Attributes
+    ----------
+    reasons : why it does not; empty = it counts
+    scores : what was looked at, by name; None = there is none
+    """
+
+    reasons: tuple[str, ...]
+    scores: Mapping[str, float | None]
+
+
+def judged(edited: Edited, wanted: Filter, seen: Sequence[str] = ()) -> Verdict:
+    """Look at an edit with the suite's filter.
+
+    Parameters
+    ----------
+    seen : objections of an independent reader, see `objections`
+    """
+    found, scores = edited.directional, dict(edited.scores)
+    reasons = list(seen)
+    outside = edited.fidelity.changed_outside_support
+    if outside > wanted.outside:
+        reasons.append(f"{outside} pixels changed outside the support")
+    if wanted.directional is not None and found.directional is None:
+        reasons.append(found.reason)
+    figures = (
+        ("directional similarity", found.directional, wanted.directional),
+        ("image-image similarity", found.image_image, wanted.image_image),
+        ("image-text similarity", found.image_text, wanted.image_text),
+    )
+    for name, value, least in figures:
+        if least is None:
+            continue
+        if value is None:
+            if name != "directional similarity":
+                reasons.append(f"{name} not known")
+        elif value < least:
+            reasons.append(f"{name} {value:.2f} is under {least:g}")
+    if found.is_kept_by_lance is not None:
+        scores["kept_by_lance"] = float(found.is_kept_by_lance)
+    return Verdict(tuple(reasons), scores)
+
+
+def objections(judge: Judge, display: Image, edit: Edit, said_side: str) -> list[str]:
+    """Ask the independent reader whether what should be gone is gone, and what was added there.
+
+    The embedded judge knows phantoms only; for real films the suite leaves `consistent` out.
+    Findings that it has no label for are not asked about.
+    """
+    opinion, found = judge.opinion(display), []
+
+    def sees(name: str) -> bool | None:
+        kinds = ("consolidation", "mass", "effusion") if name == "opacity" else (name,)
+        labels = [
+            label
+            for label in judge.labels
+            if label.startswith(kinds) and (said_side in label or " " not in label)
+        ]
+        if not labels:
+            return None
+        return any(opinion[label] >= judge.thresholds[label] for label in labels)
+
+    for name in edit.removes:
+        if sees(name):
+            found.append(f"the independent reader still sees {name}")
+    for name in edit.adds:
+        if sees(name) is False:
+            found.append(f"the independent reader sees no {name}")
+    return found

@@ -1,0 +1,101 @@
+"""What a run has found so far, one JSON line after the other; a stopped run goes on from here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from radedit.lib.errors import OutputError
+
+FORMAT = "radedit-stress-1"
+Row = dict[str, Any]
+FILE = "rows.jsonl"
+EDITS = "edits"
+
+
+class Ledger:
+    """The rows of one run in its folder.
+
+    A subject counts as done for a victim when its last line says so; lines of a subject that
+    was cut off are read, and written again.
+
+    Parameters
+    ----------
+    folder : of the run; made if missing
+    facts : all that the rows follow from
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written, or holds another run.
+    """
+
+    def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.path = folder / FILE
+        with _writable():
+            (folder / EDITS).mkdir(parents=True, exist_ok=True)
+            if not self.path.exists():
+                self._append([{"run": dict(facts)}])
+            first = next(self._lines(), {})
+        if first.get("run") != json.loads(json.dumps(facts)):
+            raise OutputError(
+                "the folder holds another run (suite, films, editor or program differ); name "
+                "another one with --out."
+            )
+
+    def rows(self) -> list[Row]:
+        """Read every row, the last of each film, victim and subject."""
+        newest: dict[str, Row] = {}
+        for row in self._lines():
+            if "run" not in row:
+                newest[_identity(row)] = row
+        return list(newest.values())
+
+    def done(self) -> dict[str, set[str]]:
+        """Say for which victims each subject is done."""
+        found: dict[str, set[str]] = {}
+        for row in self._lines():
+            if row.get("type") == "done":
+                found.setdefault(row["subject"], set()).update(row["victims"])
+        return found
+
+    def add(self, rows: Sequence[Row]) -> None:
+        """Append rows; they are on the disk when this returns."""
+        with _writable():
+            self._append(rows)
+
+    def _append(self, rows: Sequence[Row]) -> None:
+        with self.path.open("a", encoding="utf-8") as stream:
+            if stream.tell():  # a line that was cut off must not swallow this one
+                stream.write("\n")
+            stream.write("\n".join(json.dumps(row, allow_nan=False) for row in rows))
+
+    def _lines(self) -> Iterator[Row]:
+        with self.path.open(encoding="utf-8") as stream:
+            for line in stream:
+                try:
+                    row = json.loads(line)
+                except ValueError:
+                    continue
+                if isinstance(row, dict):
+                    yield row
+
+
+def _identity(row: Row) -> str:
+    keys = ("type", "subject", "victim", "kind", "edit", "seed", "level")
+    return json.dumps([row.get(key) for key in keys])
+
+
+@contextmanager
+def _writable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"the run's folder cannot be written ({error.strerror or type(error).__name__}); "
+            "choose another with --out."
+        ) from None

@@ -1,0 +1,218 @@
+"""Run a suite: subjects shared among processes, written down one by one, gone on with.
+
+One subject is one piece of work: its edits are made or read back, every victim that has not
+answered yet is asked, and its rows are given to the process that keeps the ledger. Pieces do not
+know each other and may be done twice, so any queue can hand them out.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import asdict, dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from radedit.lib.errors import RadEditError
+from radedit.lib.phantom.instances import tool_version
+from radedit.lib.pipeline import Editor
+from radedit.lib.stress.asking import ask, open_named
+from radedit.lib.stress.judge import load_judge
+from radedit.lib.stress.ledger import EDITS, FORMAT, Ledger, Row
+from radedit.lib.stress.subjects import Cohort, Subject
+from radedit.lib.stress.suite import Suite
+from radedit.lib.stress.variants import Arm, Maker, Shown, region_of
+from radedit.lib.victims.protocol import Victim
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to run.
+
+    Attributes
+    ----------
+    suite, cohort : see their modules
+    victims : specifications, as `asking.open_named` takes them
+    out : folder of the run
+    workers : processes; 1 = this one
+    """
+
+    suite: Suite
+    cohort: Cohort
+    victims: tuple[str, ...]
+    out: Path
+    workers: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Bench:
+    """A plan with everything loaded."""
+
+    plan: Plan
+    maker: Maker
+    victims: Mapping[str, Victim]
+
+
+def facts_of(plan: Plan, editor: Editor) -> dict[str, Any]:
+    """All that the rows follow from, but the victims: those are added to a run."""
+    backbone = editor.backbone(plan.suite.model or None)
+    return {
+        "format": FORMAT,
+        "version": tool_version(),
+        "suite": plan.suite.name,
+        "suite_sha256": plan.suite.sha256,
+        "cohort": plan.cohort.digest,
+        "model": backbone.name,
+        "model_sha256": backbone.sha256,
+        "judge_sha256": load_judge().sha256 if plan.suite.filter.consistent else "",
+        "device": editor.settings.device,
+        "dtype": editor.settings.dtype,
+    }
+
+
+def open_bench(plan: Plan, editor: Editor | None = None) -> tuple[Bench, Ledger]:
+    """Load the editor, the victims and what the folder holds already.
+
+    Raises
+    ------
+    RadEditError
+        A model or a victim cannot be loaded, or the folder holds another run.
+    """
+    editor = editor or Editor()
+    facts = facts_of(plan, editor)
+    ledger = Ledger(plan.out, facts)
+    judge = load_judge() if plan.suite.filter.consistent else None
+    key = repr(sorted(facts.items()))
+    maker = Maker(plan.suite, editor, judge, plan.out / EDITS, key)
+    return Bench(plan, maker, {spec: open_named(spec) for spec in plan.victims}), ledger
+
+
+def run(plan: Plan, progress: Progress, editor: Editor | None = None) -> Ledger:
+    """Measure every subject that the folder does not hold yet.
+
+    Raises
+    ------
+    VictimGoneError
+        A victim went away; what was found is kept, and the same call goes on.
+    RadEditError
+        An edit fails, a process ended, or the folder cannot be written.
+    """
+    bench, ledger = open_bench(plan, editor)
+    ledger.add(list(_cards(bench)))
+    done, total = ledger.done(), len(plan.cohort)
+    finished = ledger_numbers(ledger)
+    work = []
+    for number in range(total):
+        left = [v for v in plan.victims if v not in done.get(finished.get(number, ""), set())]
+        if left:
+            work.append((number, tuple(left)))
+    progress(total - len(work), total)
+    for count, rows in enumerate(_measured(bench, work), total - len(work) + 1):
+        ledger.add(rows)
+        progress(count, total)
+    return ledger
+
+
+def ledger_numbers(ledger: Ledger) -> dict[int, str]:
+    """Subjects that the ledger knows, by their number in the cohort."""
+    return {row["number"]: row["subject"] for row in ledger.rows() if row["type"] == "subject"}
+
+
+def measure(bench: Bench, number: int, victims: Sequence[str]) -> list[Row]:
+    """Do one subject: its rows, the last of them saying that it is done."""
+    subject = bench.plan.cohort.subject(number)
+    question = bench.plan.suite.question
+    region = region_of(subject, question.region) if question.structure else None
+    rows: list[Row] = [_about(subject, number)]
+    for made in bench.maker.films(subject):
+        if not isinstance(made, Shown):
+            arm, why = made
+            rows.append({"type": "film", "subject": subject.key, **_arm(arm), "refused": why})
+            continue
+        if made.about is not None:
+            rows.append({"type": "film", "subject": subject.key, **_arm(made.arm), **made.about})
+        for name in victims:
+            asked = ask(bench.victims[name], made, question, region)
+            rows.append(
+                {
+                    "type": "answer",
+                    "subject": subject.key,
+                    "victim": name,
+                    **_arm(made.arm),
+                    **asked.as_row(),
+                }
+            )
+    rows.append({"type": "done", "subject": subject.key, "victims": list(victims)})
+    return rows
+
+
+def _about(subject: Subject, number: int) -> Row:
+    return {
+        "type": "subject",
+        "number": number,
+        "subject": subject.key,
+        "patient": subject.patient,
+        "group": subject.group,
+        "present": dict(subject.present),
+        "traits": dict(subject.traits),
+        "spacing_mm": list(subject.film.spacing_mm or ()),
+    }
+
+
+def _cards(bench: Bench) -> Iterator[Row]:
+    for name, victim in bench.victims.items():
+        card = victim.card
+        labels = (bench.plan.suite.question.label, *bench.plan.suite.question.watch)
+        yield {
+            "type": "card",
+            "victim": name,
+            "name": card.name,
+            "version": card.version,
+            "threshold": card.threshold,
+            "thresholds": {x: card.threshold_of(x) for x in labels if x},
+            "preprocessing": card.preprocessing,
+            "sha256": card.sha256,
+            "world": getattr(card, "world", ""),
+        }
+
+
+def _arm(arm: Arm) -> Row:
+    return asdict(arm)
+
+
+def _measured(bench: Bench, work: list[tuple[int, tuple[str, ...]]]) -> Iterator[list[Row]]:
+    workers = min(bench.plan.workers, len(work))
+    if workers < 2:
+        yield from (measure(bench, number, victims) for number, victims in work)
+        return
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _enter, (bench.plan,))
+    try:
+        for future in as_completed([pool.submit(_one, *piece) for piece in work]):
+            yield future.result()
+    except BrokenProcessPool:
+        raise RadEditError(
+            "a process of the run was ended from outside, perhaps for want of memory; run it "
+            "again to go on, with --workers 1 if need be."
+        ) from None
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+_opened: list[Bench] = []
+
+
+def _enter(plan: Plan) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who runs the suite stops it
+    torch.set_num_threads(1)
+    _opened.append(open_bench(plan)[0])
+
+
+def _one(number: int, victims: tuple[str, ...]) -> list[Row]:
+    return measure(_opened[0], number, victims)

@@ -1,0 +1,96 @@
+"""Who the cohort was, and what became of its edits: yield, reasons, fidelity, contradictions."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from radedit.lib.stress.findings import Found
+from radedit.lib.stress.quality import coverage, kid
+from radedit.lib.stress.subjects import Problem
+from radedit.lib.stress.suite import Edit
+
+Result = dict[str, Any]
+
+
+def cohort_of(found: Found) -> Result:
+    """Count films, patients, groups and traits."""
+    rows = list(found.subjects.values())
+    traits: dict[str, Counter[str]] = {}
+    for row in rows:
+        for trait, name in row["traits"].items():
+            traits.setdefault(trait, Counter())[name] += 1
+    return {
+        "films": len(rows),
+        "patients": len({row["patient"] for row in rows}),
+        "groups": dict(Counter(row["group"] for row in rows)),
+        "traits": {trait: dict(names) for trait, names in sorted(traits.items())},
+    }
+
+
+def yield_of(found: Found, edit: Edit) -> Result:
+    """Count what was made of an edit, what passed the filter, and why the rest did not."""
+    rows = [
+        row
+        for (_, kind, name, _), row in found.films.items()
+        if kind == "edit" and name == edit.name
+    ]
+    refused = [row["refused"] for row in rows if "refused" in row]
+    made = [row for row in rows if "refused" not in row]
+    good = [row for row in made if row["accepted"]]
+    # Reasons with their figures cut off, so that equal ones are counted together.
+    why = Counter(_kind_of(reason) for row in made for reason in row["reasons"])
+    outside = [row["ssim_outside"] for row in good if row["ssim_outside"] is not None]
+    return {
+        "edit": edit.name,
+        "made": len(made),
+        "accepted": len(good),
+        "yield": len(good) / len(made) if made else 0.0,
+        "reasons": dict(why.most_common()),
+        "refused": dict(Counter(refused)),
+        "seconds": float(np.median([row["seconds"] for row in made])) if made else None,
+        "ssim_outside": float(np.mean(outside)) if outside else None,
+        **_fidelity(good),
+    }
+
+
+def _kind_of(reason: str) -> str:
+    head, _, tail = reason.partition(" is under ")
+    return f"{head.rsplit(' ', 1)[0]} under {tail}" if tail else reason
+
+
+def _fidelity(rows: Sequence[Mapping[str, Any]]) -> Result:
+    """Distance of edited films to their own sources, on the features of our own encoder."""
+    pairs = [row["features"] for row in rows if row["features"]]
+    if len(pairs) < 2:
+        return {"kid": None, "precision": None, "recall": None}
+    real, edited = (np.array([pair[i] for pair in pairs]) for i in (0, 1))
+    real = np.unique(real, axis=0)  # several seeds share a source
+    overlap = coverage(real, edited)
+    return {
+        "kid": kid(real, edited),
+        "precision": None if overlap is None else overlap.precision,
+        "recall": None if overlap is None else overlap.recall,
+    }
+
+
+def contradictions(found: Found) -> list[Problem]:
+    """Count films whose label says that the finding is there while its mask is empty."""
+    empty = [
+        row
+        for row in found.films.values()
+        if "refused" in row and "mask is empty" in row["refused"]
+    ]
+    if not empty:
+        return []
+    return [
+        Problem(
+            "labels that the masks contradict",
+            len(empty),
+            f"{len(empty)} films are said to show what their mask does not; they were not edited",
+            "effects on those films, and accuracy as far as their labels are wrong",
+        )
+    ]
