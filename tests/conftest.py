@@ -16,6 +16,7 @@ import pydicom.config
 import pytest
 from hypothesis import settings
 from orthanc import Certificates, Orthanc, OrthancOptions, make_certificates
+from postgres import Postgres
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
@@ -36,8 +37,11 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 PEERS = {
     "dciodvfy": "apt-get install dicom3tools",
     "dcmj2pnm": "apt-get install dcmtk",
+    "dcmcjpeg": "apt-get install dcmtk",
     "Orthanc": "apt-get install orthanc orthanc-dicomweb",
     "openssl": "apt-get install openssl",
+    "postgres": "apt-get install postgresql",
+    "initdb": "apt-get install postgresql",
 }
 
 
@@ -58,7 +62,9 @@ def peer() -> Callable[[str], str]:
     """Give the path of an external program by name; end the test when it is not installed."""
 
     def find(name: str) -> str:
-        search_path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
+        versions = sorted(str(p) for p in Path("/usr/lib/postgresql").glob("*/bin"))
+        folders = [os.environ.get("PATH", ""), "/usr/sbin", "/sbin", *reversed(versions)]
+        search_path = os.pathsep.join(folders)
         found = shutil.which(name, path=search_path)
         if found is None:
             missing(f"needs the program {name} ({PEERS.get(name, 'install it')})")
@@ -116,6 +122,17 @@ def start_orthanc(
 
     yield start
     for server in running:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres(peer: Callable[[str], str]) -> Iterator[Postgres]:
+    """Give a real PostgreSQL; each test makes a database of its own in it."""
+    server = Postgres(peer("initdb"), peer("postgres"), _free_port())
+    try:
+        server.start()
+        yield server
+    finally:
         server.close()
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
@@ -16,8 +14,8 @@ from typing import Any
 
 import pytest
 import requests
+from monai_server import environment, start_server
 
-APP = Path(__file__).resolve().parents[2] / "apps" / "radedit"
 Serve = Callable[[Mapping[str, bytes], str], AbstractContextManager["Server"]]
 
 
@@ -63,21 +61,10 @@ def start_server_fixture() -> Callable[..., list[str]]:
     return start_server
 
 
-def start_server(*arguments: str) -> list[str]:
-    """`monailabel start_server` of this environment; the script finds Python on the PATH."""
-    script = str(Path(sys.executable).with_name("monailabel"))
-    return [script, "start_server", "--app", str(APP), *arguments]
-
-
 @pytest.fixture(name="environment", scope="session")
 def environment_fixture() -> Callable[[Path], dict[str, str]]:
     """Give the environment of a process whose temporary folder is the one named."""
     return environment
-
-
-def environment(temporary: Path) -> dict[str, str]:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return {**os.environ, "PATH": path, "TMPDIR": str(temporary), "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture(scope="session")

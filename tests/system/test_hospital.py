@@ -1,16 +1,13 @@
 """The hospital loop against a real Orthanc: films from the archive, results back in it.
 
-Eight studies each way, so that the suite stays short; `scripts/hospital-loop` runs forty.
+Seven studies each way, so that the suite stays short; `scripts/hospital-loop` runs forty.
 """
 
 from __future__ import annotations
 
 import io
 import json
-import subprocess
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +15,10 @@ from typing import Any
 import pydicom
 import pytest
 import requests
-from hospital import ROOT, SECRET, Hospital, Loop, check_results, hashes, keep_masks, make_hospital
+from cohort import Census, make_cohort
+from hospital import ROOT, SECRET, Hospital, Loop, keep_masks
+from hospital_checks import check_listing, check_results, hashes
+from monai_server import serving
 from pydicom.dataset import Dataset
 from typer.testing import CliRunner
 
@@ -35,7 +35,7 @@ from radedit_dicom.folder import FolderArchive
 from radedit_dicom.locate import open_archive
 from radedit_dicom.provenance import read_private
 
-STUDIES, EVERY = 8, 4
+CENSUS = Census(phantoms=3, repacked=3, every=4, size=512)
 LUNG, HEART = "task:lung_segmentation:left", "seg:heart"
 REQUEST = EditRequest(
     prompt="Left lung mass", edit_mask=LUNG, keep_mask=HEART, parameters={"steps": 2, "seed": 3}
@@ -48,8 +48,9 @@ def editor() -> Editor:
 
 
 @pytest.fixture(scope="module")
-def hospital(make_dataset: Callable[..., Dataset]) -> Hospital:
-    return make_hospital(make_dataset, STUDIES, EVERY)
+def hospital(make_dataset: Callable[..., Dataset], peer: Any) -> Hospital:
+    peer("dcmcjpeg")
+    return make_cohort(make_dataset, CENSUS)
 
 
 def addresses(server: Any) -> dict[str, str]:
@@ -79,10 +80,11 @@ def test_every_study_goes_through_the_loop_and_no_original_changes(
     peer("dciodvfy")
     archive = open_archive(addresses(filled)[way])
     before = hashes(filled)
+    check_listing(filled, hospital)
     studies = keep_masks(archive, hospital, tmp_path / "shelf")
-    assert set(studies.get_labeled_images()) == set(hospital.frontal)
-    found = requests.get(f"{filled.dicom_web}/instances", params={"limit": 999}, timeout=60).json()
-    assert len(found) == len(hospital.films) + STUDIES, "QIDO lists every object"
+    assert set(studies.get_labeled_images()) == set(hospital.frontal) - set(hospital.kept)
+    drawn = len(hashes(filled)) - len(before)
+    assert drawn == CENSUS.studies - CENSUS.phantoms, "the phantoms came with a SEG"
 
     loop = Loop(archive, editor, REQUEST, manner)
     selection = loop.select(tmp_path / "films")
@@ -93,11 +95,11 @@ def test_every_study_goes_through_the_loop_and_no_original_changes(
     assert [row["input"] for row in edited] == list(selection.films), rows
     assert not [row for row in rows if "failed" in row]
     assert SECRET not in json.dumps(rows)
-    assert check_results(filled, edited, hospital) >= 5 * STUDIES
+    assert check_results(filled, edited, hospital) >= 5 * CENSUS.studies
 
     after = hashes(filled)
     assert {uid: after[uid] for uid in before} == before, "an original changed"
-    assert len(after) == len(before) + STUDIES + 3 * STUDIES
+    assert len(after) == len(before) + drawn + 3 * CENSUS.studies
     if manner.study_mode == "same":
         check_series_numbers(filled)
     again = loop.run(selection)
@@ -105,7 +107,7 @@ def test_every_study_goes_through_the_loop_and_no_original_changes(
     assert unsaid == []
     assert hashes(filled) == after
     studies.refresh()
-    assert set(studies.list_images()) == set(hospital.films), "results are no films"
+    assert set(studies.list_images()) == hospital.images, "results are no films"
 
 
 def check_series_numbers(server: Any) -> None:
@@ -185,13 +187,13 @@ def test_the_command_line_edits_a_study_of_the_archive_finds_it_and_takes_it_bac
     filled: Any, hospital: Hospital, tmp_path: Path
 ) -> None:
     before = hashes(filled)
-    study = f"{filled.dicom_web}#{ROOT}.4"  # one with a lateral and a derived film
+    study = f"{filled.dicom_web}#{ROOT}.1"  # one with a lateral and a derived film
     done = edit(study, filled.dicom_web, "--compress", "rle", "--study", "same")
     assert done.exit_code == 0, done.stderr
     told = json.loads(done.stdout)
     [row] = [row for row in told["files"] if "uids" in row]
-    assert row["input"] == f"{ROOT}.4.1.1"
-    assert row["uids"]["study"] == f"{ROOT}.4"
+    assert row["input"] == f"{ROOT}.1.1.1"
+    assert row["uids"]["study"] == f"{ROOT}.1"
     reasons = [r["passed_over"] for r in told["files"] if "passed_over" in r]
     assert len(reasons) == 2
     assert any("lateral" in reason for reason in reasons)
@@ -261,34 +263,6 @@ def test_an_object_that_someone_put_in_an_edits_place_is_not_removed(
     assert len(archive.held()) == 3
 
 
-@contextmanager
-def serving(
-    command: list[str], environment: dict[str, str], folder: Path, url: str
-) -> Iterator[None]:
-    """Run a server until the block ends, and end it by its own process id."""
-    log = folder / "server.log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env=environment)
-        try:
-            end = time.monotonic() + 300
-            while process.poll() is None and time.monotonic() < end:
-                try:
-                    if requests.get(f"{url}/info/", timeout=5).ok:
-                        break
-                except requests.ConnectionError:
-                    time.sleep(0.3)
-            else:
-                pytest.fail(f"the server did not start:\n{log.read_text()[-3000:]}")
-            yield
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
 def test_a_real_server_works_on_the_archive_and_needs_nothing_else_of_the_network(
     filled: Any, hospital: Hospital, free_port: int, tmp_path: Path,
     start_server: Callable[..., list[str]], environment: Callable[[Path], dict[str, str]],
@@ -301,9 +275,9 @@ def test_a_real_server_works_on_the_archive_and_needs_nothing_else_of_the_networ
     nowhere = {name: "http://127.0.0.1:9" for name in ("http_proxy", "https_proxy")}
     offline = {**environment(tmp_path), **nowhere, "no_proxy": "127.0.0.1"}
     before = hashes(filled)
-    with serving(command, offline, tmp_path, url):
+    with serving(command, offline, tmp_path / "server.log", url):
         listed = requests.get(f"{url}/datastore/?output=all", timeout=120)
-        assert set(listed.json()["objects"]) == set(hospital.films)
+        assert set(listed.json()["objects"]) == hospital.images
         drawn = requests.post(
             f"{url}/infer/lung_segmentation", params={"image": uid, "output": "image"}, timeout=300
         )
