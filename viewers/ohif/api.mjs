@@ -55,12 +55,3 @@ export function follow(id, told) {
     });
   });
 }
-
-/** Find the series of an instance, which the record of an edit need not say. */
-export async function seriesOf(study, instance) {
-  const path = `/dicom-web/studies/${study}/instances?${query({ SOPInstanceUID: instance })}`;
-  const found = await ask(path, { headers: { Accept: 'application/dicom+json' } });
-  const series = found[0]?.['0020000E']?.Value?.[0];
-  if (!series) throw new Error('The archive does not list the result; reload the page.');
-  return series;
-}

@@ -1,6 +1,4 @@
 // Which film is worked on, and an edit shown beside it.
-import { seriesOf } from './api.mjs';
-
 const LINK = 'radedit-link';
 const WAIT_MS = 30000;
 
@@ -46,13 +44,9 @@ export class Films {
   /** Fetch the image and the masks of an edit, and wait until OHIF has made display sets. */
   async load(edit) {
     const source = this.extensions.getActiveDataSource()[0];
-    const { study } = edit;
-    const series = {};
-    for (const kind of ['sc', 'seg']) {
-      if (edit[kind]) series[kind] = edit.series?.[kind] ?? (await seriesOf(study, edit[kind]));
-    }
+    const { study, series } = edit;
     const sets = this.services.displaySetService;
-    const missing = Object.values(series).filter(uid => !sets.getDisplaySetsForSeries(uid)?.length);
+    const missing = [series.sc, series.seg].filter(uid => uid && !sets.getDisplaySetsForSeries(uid)?.length);
     if (missing.length) {
       // OHIF keeps what it once heard of a study, under a name that its own removal misses.
       source.deleteStudyMetadataPromise(study);

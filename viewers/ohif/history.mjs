@@ -16,8 +16,9 @@ export class History {
   }
 
   show(edits) {
-    this.edits = edits.map(flat);
-    const rows = [...this.edits].reverse().map(edit => this.row(edit));
+    // What was cut short has no image to show.
+    this.edits = edits.filter(edit => edit.uids.sc).map(flat);
+    const rows = this.edits.map(edit => this.row(edit));
     this.list.replaceChildren(...(rows.length ? rows : [el('li', {}, 'None yet.')]));
   }
 
@@ -47,17 +48,13 @@ export class History {
   }
 }
 
-/** Bring an edit of the server's list to {edit_id, study, sc, seg, series, parameters}. */
-function flat(edit) {
-  const held = edit.instances ?? edit.uids ?? {};
-  const of = (kind, level) => held[kind]?.[level] ?? (level === 'instance' ? held[kind] : undefined);
-  return {
-    edit_id: edit.edit_id,
-    created: edit.created,
-    parameters: edit.parameters ?? {},
-    study: of('sc', 'study') ?? held.study,
-    sc: of('sc', 'instance'),
-    seg: of('seg', 'instance'),
-    series: { sc: of('sc', 'series'), seg: of('seg', 'series') },
-  };
-}
+/** Bring an edit of the server's list to {edit_id, created, parameters, study, sc, seg, series}. */
+const flat = ({ edit_id, created, parameters, study, uids, series }) => ({
+  edit_id,
+  created,
+  parameters,
+  study,
+  sc: uids.sc,
+  seg: uids.seg,
+  series,
+});

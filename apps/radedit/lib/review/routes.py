@@ -29,6 +29,7 @@ FILES: Final[Mapping[str, str]] = {
     "review.css": "text/css",
     "review.mjs": "text/javascript",
     "stage.mjs": "text/javascript",
+    "about.mjs": "text/javascript",
     "api.mjs": "text/javascript",
 }
 #: A picture of a UID never changes; it is kept by the reader's own browser only.
