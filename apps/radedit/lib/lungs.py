@@ -20,9 +20,9 @@ from radedit.lib.geometry import SquareGrid, stretched
 
 CONFIG: dict[str, Any] = {
     "network": "monai.networks.nets.UNet",
-    "image_size": 256,
-    "channels": [16, 32, 64, 96, 128],
-    "strides": [2, 2, 2, 2],
+    "image_size": 128,
+    "channels": [24, 40, 64, 96, 128, 160],
+    "strides": [2, 2, 2, 2, 2],
     "num_res_units": 1,
     "labels": ["left", "right", "heart"],
 }

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from scipy.ndimage import affine_transform, gaussian_filter, label
+from scipy.ndimage import affine_transform, gaussian_filter, label, map_coordinates
 
 from radedit.lib.geometry import SquareGrid, stretched
 from radedit.lib.phantom.findings import lobulated
@@ -74,6 +74,44 @@ def vary(rng: np.random.Generator, *layers: NDArray[np.float32]) -> list[NDArray
     middle = np.full(2, (size - 1) / 2)
     offset = middle - matrix @ (middle + rng.uniform(-0.06, 0.06, 2) * size)
     return [affine_transform(x, matrix, offset, order=1) for x in layers]
+
+
+def bend(rng: np.random.Generator, *layers: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """The same turn, stretch, shift and soft bending for every layer, each float32 [S, S].
+
+    Wider than `vary`: for few films that must stand for many.
+    """
+    size = layers[0].shape[0]
+    angle = rng.uniform(-0.16, 0.16)
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    matrix = turn @ np.diag(1 / rng.uniform(0.75, 1.3, 2))
+    at = np.mgrid[:size, :size].astype(np.float32) - (size - 1) / 2
+    bent = [gaussian_filter(rng.standard_normal((size, size)), size / 12) for _ in range(2)]
+    waves = np.stack([b / np.abs(b).max() for b in bent]) * rng.uniform(0, 0.04) * size
+    shift = rng.uniform(-0.07, 0.07, (2, 1, 1)) * size
+    source = np.tensordot(matrix, at, 1) + (size - 1) / 2 + shift + waves
+    return [map_coordinates(x, source, order=1).astype(np.float32) for x in layers]
+
+
+def restyle(image: Film, rng: np.random.Generator) -> Film:
+    """Another vendor's processing, and things that lie on the film; float32 [S, S], 0 to 1."""
+    size = image.shape[0]
+    usual = gaussian_filter(image, rng.uniform(0.02, 0.15) * size)
+    shown = image + rng.uniform(-0.5, 0.8) * (image - usual)
+    if rng.random() < 0.3:
+        shown = gaussian_filter(shown, rng.uniform(0.3, 1.2))
+    for _ in range(int(rng.integers(0, 4))):
+        y, x = rng.integers(0, size, 2)
+        h, w = (rng.uniform(0.02, 0.2, 2) * size).astype(int) + 1
+        shown[y : y + h, x : x + w] += rng.uniform(-0.4, 0.4)
+    for _ in range(int(rng.integers(0, 4))):  # a lead across the film
+        t = np.linspace(0, 1, 3 * size)
+        (y0, x0), (y1, x1), bow = *rng.uniform(0, size, (2, 2)), rng.uniform(-0.2, 0.2, 2) * size
+        arc = np.sin(np.pi * t)
+        line = np.stack([y0 + (y1 - y0) * t + bow[0] * arc, x0 + (x1 - x0) * t + bow[1] * arc])
+        rows, cols = np.clip(line, 0, size - 1).astype(int)
+        shown[rows, cols] += rng.uniform(0.1, 0.5)
+    return np.clip(shown, 0, 1).astype(np.float32)
 
 
 def expose(image: Film, rng: np.random.Generator) -> Film:

@@ -150,7 +150,12 @@ def train(work: Path, out: Path, plan: Plan | None = None) -> dict[str, dict[str
         "labels": list(LABELS),
         "image_size": plan.size,
     }
-    trainer = Trainer(networks.build(config), work / f"judge-{plan.steps}-detail-{DETAIL:g}.pt", plan.steps, lr=3e-3)
+    trainer = Trainer(
+        networks.build(config),
+        work / f"judge-{plan.steps}-detail-{DETAIL:g}.pt",
+        plan.steps,
+        lr=3e-3,
+    )
 
     def loss_at(step: int) -> torch.Tensor:
         rng = np.random.default_rng([step, 37])
