@@ -180,19 +180,19 @@ class Editor:
         schedule = make_schedule(
             backbone.alphas_cumprod, parameters.steps, parameters.skip, backbone.final_alpha_bar
         )
-        x0 = torch.cat([backbone.encode(torch.from_numpy(p.image)[None, None]) for p in prepared])
-        clock.lap("encode")
         course = course or Course(Hooks(progress=progress))
+        images = [torch.from_numpy(p.image)[None, None] for p in prepared]
+        x0 = torch.cat([backbone.encode(image) for image in course.over(images)])
+        clock.lap("encode")
         delta = self._delta(prepared, backbone, schedule, x0, course)
         clock.lap("edit")
         # Both decodings in one call per case, so that rounding is the same in both.
-        pairs = [
-            backbone.decode(torch.cat([z + d, z]))
-            for z, d in zip(x0.float()[:, None], delta.float()[:, None], strict=True)
-        ]
+        latents = zip(x0.float()[:, None], delta.float()[:, None], strict=True)
+        pairs = [backbone.decode(torch.cat([z + d, z])) for z, d in course.over(latents)]
         clock.lap("decode")
         run = self.run_of(model, len(cases))
-        finished = [_finish(p, pair, run) for p, pair in zip(prepared, pairs, strict=True)]
+        decoded = zip(prepared, pairs, strict=True)
+        finished = [_finish(p, pair, run) for p, pair in course.over(decoded)]
         clock.lap("composite")
         scorer = self.scorer(model)
         results = [_scored(scorer, p, *f) for p, f in zip(prepared, finished, strict=True)]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from torch import Tensor
 
 from radedit.lib.errors import RadEditError
+
+Item = TypeVar("Item")
 
 Denoise = Callable[[Tensor, int, Tensor], Tensor]
 """eps = denoise(x_t [R, C, h, w], t, context [R, L, D]); rows are independent."""
@@ -65,16 +68,29 @@ class Course:
     hooks: Hooks = Hooks()
     resume: Resume | None = None
 
+    def over(self, items: Iterable[Item]) -> Iterator[Item]:
+        """Give one item after the other, as long as the edit is not cancelled.
+
+        Raises
+        ------
+        EditCancelledError
+            `Hooks.cancelled` returned True.
+        """
+        for item in items:
+            _check(self.hooks)
+            yield item
+
 
 def stoppable(denoise: DenoiseRows, hooks: Hooks) -> DenoiseRows:
     """Give a denoiser that raises `EditCancelledError` once `hooks.cancelled` says so."""
-    cancelled = hooks.cancelled
-    if cancelled is None:
-        return denoise
 
     def ask_first(x_t: Tensor, t: int | Tensor, context: Tensor) -> Tensor:
-        if cancelled():
-            raise EditCancelledError("The edit was cancelled.")
+        _check(hooks)
         return denoise(x_t, t, context)
 
     return ask_first
+
+
+def _check(hooks: Hooks) -> None:
+    if hooks.cancelled is not None and hooks.cancelled():
+        raise EditCancelledError("The edit was cancelled.")

@@ -82,8 +82,9 @@ class JobQueue:
             "created": clock, "queued": clock,
         }  # fmt: skip
         insert = insert_of(self.engine)(jobs).values(row).on_conflict_do_nothing()
+        insert = insert.returning(jobs.c.id)
         with self.engine.begin() as connection:
-            new = bool(connection.execute(insert).rowcount)
+            new = connection.execute(insert).first() is not None
             if new:
                 for name, png in request.masks.items():
                     connection.execute(masks.insert().values(job=request.id, name=name, png=png))
