@@ -1,5 +1,5 @@
 """The command line: `radedit edit`, `check`, `replay`, `find`, `retract`, `phantom`, `bench`,
-`serve`, `worker`, `jobs`.
+`serve`, `worker`, `jobs`, `models`.
 
 Exit 0: done. Exit 1: refused or failed, with one sentence on standard error. Exit 2: usage.
 """
@@ -15,8 +15,11 @@ from radedit.lib.commands.bench import bench
 from radedit.lib.commands.edit import edit
 from radedit.lib.commands.edits import find, retract
 from radedit.lib.commands.jobs import jobs
+from radedit.lib.commands.models import models
 from radedit.lib.commands.phantom import phantom
+from radedit.lib.commands.route import route
 from radedit.lib.commands.serve import serve
+from radedit.lib.commands.stress import stress
 from radedit.lib.commands.verify import check, replay
 from radedit.lib.commands.worker import worker
 
@@ -26,10 +29,12 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (edit, check, replay, find, retract, phantom, serve, worker):
+for command in (edit, check, replay, find, retract, phantom, serve, stress, worker):
     app.command()(command)
 app.add_typer(bench, name="bench")
+app.add_typer(route, name="route")
 app.add_typer(jobs, name="jobs")
+app.add_typer(models, name="models")
 
 
 def main() -> None:

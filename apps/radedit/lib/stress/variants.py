@@ -256,6 +256,12 @@ def region_of(subject: Subject, expression: str) -> Mask:
     return masks.evaluate(parse(expression), frame, subject.sources)
 
 
+def kept_edit(path: Path, film: Film) -> Film | None:
+    """Read a kept edit of a film again; None where it is not there."""
+    kept = _read(path, film)
+    return None if kept is None else _variant(film, kept[0], kept[1]["uid"])
+
+
 def _box(mask: Mask, margin_px: float) -> Mask:
     rows, cols = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     box = np.zeros_like(mask)

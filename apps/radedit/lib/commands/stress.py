@@ -1,0 +1,148 @@
+"""`radedit stress`: test a vendor's model on edited films, and write the report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from radedit.lib.commands.console import AsJson, bar, print_json, refusals
+from radedit.lib.commands.places import local, place
+from radedit.lib.errors import ParameterError
+from radedit_dicom.locate import is_server
+
+if TYPE_CHECKING:
+    from radedit.lib.stress.subjects import Cohort
+    from radedit.lib.stress.suite import Suite
+
+LABELS = "labels.csv"
+
+
+def stress(
+    suites: Annotated[
+        list[str], typer.Argument(metavar="SUITE...", help="Names of packaged suites, or files.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder of the run; gone on with.")],
+    victim: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="VICTIM", help="Model under test; may be repeated.", show_default="the suite's"
+        ),
+    ] = None,
+    archive: Annotated[
+        str | None,
+        typer.Option(help="Folder or address of films.", show_default="the suite's phantoms"),
+    ] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="CSV of what the films show.", show_default=LABELS)
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option(help="Phantoms of each group, for a trial.", min=1)
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes.", show_default="one per core", min=1)
+    ] = None,
+    sweep: Annotated[
+        bool, typer.Option("--sweep", help="Also ask victims of known shortcuts (acquisition).")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Run stress suites and write report.html, report.pdf, report.json and report.dcm.
+
+    A stopped run goes on where it was, also with more victims. Edited films are synthetic: this
+    shows how a model can fail, not how often it does.
+    """
+    with refusals():
+        from radedit.lib.bench.run import cores
+        from radedit.lib.stress.findings import sort_rows
+        from radedit.lib.stress.report import Finished, report_of, write_report
+        from radedit.lib.stress.runner import Plan, facts_of, run
+        from radedit.lib.stress.suite import load_suite
+        from radedit.lib.stress.sweep import STRENGTHS
+
+        loaded = [load_suite(name) for name in suites]
+        if len({suite.name for suite in loaded}) != len(loaded):
+            raise ParameterError("the same suite is named twice; name each once.")
+        out = out.expanduser()
+        finished, facts = [], dict[str, Any]()
+        for suite in loaded:
+            victims = tuple(victim or suite.victims)
+            if sweep and suite.shift == "acquisition":
+                victims += tuple(f"sweep:opacity-{strength}" for strength in STRENGTHS)
+            if not victims:
+                raise ParameterError(f"the suite {suite.name} names no victim; give --victim.")
+            cohort, alone = _cohort(suite, archive, labels, count, out)
+            processes = 1 if alone else workers or cores()
+            plan = Plan(suite, cohort, victims, out / suite.name, processes)
+            with bar(suite.name) as progress:
+                ledger = run(plan, progress)
+            facts = facts or facts_of(plan, _editor())
+            found = sort_rows(suite, ledger.rows())
+            finished.append(Finished(plan, found, tuple(cohort.problems)))
+        named = {key: facts[key] for key in ("version", "model", "model_sha256", "device", "dtype")}
+        report = report_of(finished, named)
+        written = write_report(report, out)
+        if "pdf" in written:
+            from radedit.lib.stress.document import write_document
+
+            written["dcm"] = str(write_document(report, Path(written["pdf"]), out / "report.dcm"))
+        _tell(report, written, as_json)
+
+
+def _editor() -> Any:
+    from radedit.lib.pipeline import Editor
+
+    return Editor()
+
+
+def _cohort(
+    suite: Suite, archive: str | None, labels: Path | None, count: int | None, out: Path
+) -> tuple[Cohort, bool]:
+    """Open the films; True beside them if they cannot be shared among processes."""
+    from dataclasses import replace
+
+    from radedit.lib.stress.phantom_cohort import PhantomCohort
+
+    if archive is None:
+        if not suite.cohort.phantoms:
+            raise ParameterError(f"the suite {suite.name} has no phantoms; give --archive.")
+        groups = suite.cohort.phantoms
+        if count is not None:
+            groups = tuple(replace(group, count=min(count, group.count)) for group in groups)
+        return PhantomCohort(groups), False
+    from radedit.lib.selection import of_archive, of_folder
+    from radedit.lib.settings import load_settings
+    from radedit.lib.stress.archive_cohort import open_cohort
+    from radedit_dicom.cache import Cache
+    from radedit_dicom.frontal import Wanted
+
+    at, wanted = place(archive), Wanted(priors=True)
+    if is_server(archive):
+        selection = of_archive(Cache(at.archive, out / "films"), at.scope, wanted)
+        table = labels
+    else:
+        selection = of_folder(local(archive), wanted)
+        beside = local(archive) / (suite.cohort.labels or LABELS)
+        table = labels or (beside if beside.is_file() else None)
+    return open_cohort(selection, at.archive, table, load_settings()), is_server(archive)
+
+
+def _tell(report: dict[str, Any], written: dict[str, str], as_json: bool) -> None:
+    verdicts = [
+        {"suite": suite["suite"]["name"], "victim": v["card"]["name"], **v["verdict"]}
+        for suite in report["suites"]
+        for v in suite["result"]["victims"]
+    ]
+    if as_json:
+        print_json({"verdicts": verdicts, "written": written, "lost": report["lost"]})
+        return
+    said = {True: "held", False: "NOT HELD", None: "nothing concluded"}
+    for row in verdicts:
+        value = (row.get("effect") or {}).get("value")
+        figure = "" if value is None else f" ({value:.3f})"
+        print(f"{said[row['held']]:18} {row['suite']}: {row['victim']}{figure}, {row['why']}")
+    for line in report["lost"]:
+        print(f"not supported: {line}")
+    for kind, path in written.items():
+        print(f"{kind:5} {path}")
