@@ -1,5 +1,4 @@
-"""The command line: `radedit edit`, `check`, `replay`, `find`, `retract`, `phantom`, `bench`,
-`serve`, `worker`, `jobs`, `models`.
+"""The command line `radedit`: one module of `commands` for each command.
 
 Exit 0: done. Exit 1: refused or failed, with one sentence on standard error. Exit 2: usage.
 """

@@ -114,7 +114,8 @@ def _clock(table: Table, key: str, default: str) -> time:
 
 
 def _action(table: Table, destinations: Collection[str]) -> Action:
-    kind = next((known for known in _KINDS if known == table.text("action")), None)
+    named = table.text("action")
+    kind = next((known for known in _KINDS if known == named), None)
     if kind is None:
         table.refuse("needs an 'action' of edit, stress, forward, hold or discard")
     to = table.texts("to")

@@ -121,7 +121,26 @@ class Spool:
                 f"Another process is the '{role}' of this route; end it first, or give this one "
                 "a spool folder of its own."
             ) from None
+        held.truncate(0)
+        held.write(str(os.getpid()).encode())
+        held.flush()
         return held
+
+    def holder(self, role: str) -> int | None:
+        """Give the id of the process that holds a role now, if there is one."""
+        if not self.is_held(role):
+            return None
+        text = (self.folder / f"{role}.lock").read_text()
+        return int(text) if text.isdecimal() else None
+
+    def is_held(self, role: str) -> bool:
+        """Tell whether a process holds a role now."""
+        with (self.folder / f"{role}.lock").open("ab") as probe:
+            try:
+                fcntl.flock(probe, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except OSError:
+                return True
+        return False
 
 
 def write(target: Path, chunks: Iterable[bytes | memoryview]) -> None:

@@ -1,0 +1,1 @@
+"""The router joined to edits: its processes, its workers, its page."""

@@ -1,0 +1,105 @@
+"""STOW-RS into the spool: a multipart request, object by object, never decoded."""
+
+from __future__ import annotations
+
+from email.message import Message
+from typing import Any
+
+from pydicom.dataset import Dataset
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from radedit_dicom.router.errors import RefusedError
+from radedit_dicom.router.intake import OUT_OF_RESOURCES, Intake
+from radedit_dicom.router.listener import Bounds
+from radedit_dicom.router.part10 import arrival_of
+
+SOURCE = "stow"
+_JSON = "application/dicom+json"
+_BOUNDARY_BYTES = 70  # RFC 2046 5.1.1
+
+
+async def store(request: Request, intake: Intake, bounds: Bounds) -> Response:
+    """Answer one STOW-RS request (PS3.18 10.5).
+
+    Parameters
+    ----------
+    request : Request
+        ``multipart/related; type="application/dicom"``.
+    intake : Intake
+    bounds : Bounds
+        The body is counted against `total_bytes`, a message against `object_bytes`.
+
+    Returns
+    -------
+    Response
+        200: all taken; 202: some; 409: none; 507: there is no room. The failed and the taken
+        are listed as the standard says.
+    """
+    boundary = _boundary(request.headers.get("content-type", ""))
+    if boundary is None:
+        return _sentence(415, 'Send multipart/related; type="application/dicom" with a boundary.')
+    body = bytearray()
+    try:
+        async for chunk in request.stream():
+            if len(body) + len(chunk) > bounds.object_bytes:
+                return _sentence(413, "The request is larger than this node takes at once.")
+            bounds.hold(len(chunk))
+            body += chunk
+        return await run_in_threadpool(_take_all, bytes(body), boundary, intake)
+    except OSError:
+        return _sentence(503, "Too much is coming in at the same time; try again later.")
+    finally:
+        bounds.hold(-len(body))
+
+
+def _take_all(body: bytes, boundary: bytes, intake: Intake) -> Response:
+    contents = parts(body, boundary)
+    if not contents:
+        return _sentence(400, "The request holds no part; check its boundary.")
+    answer = Dataset()
+    taken, failed, worst = [], [], 0
+    for content in contents:
+        item = Dataset()
+        try:
+            arrival = arrival_of(content, SOURCE)
+            item.ReferencedSOPClassUID = arrival.sop_class
+            item.ReferencedSOPInstanceUID = arrival.uid
+            intake.take(arrival)
+            taken.append(item)
+        except RefusedError as refusal:
+            item.FailureReason = refusal.status
+            worst = max(worst, refusal.status)
+            failed.append(item)
+    if taken:
+        answer.ReferencedSOPSequence = taken
+    if failed:
+        answer.FailedSOPSequence = failed
+    status = 200 if not failed else 202 if taken else 507 if worst == OUT_OF_RESOURCES else 409
+    return Response(answer.to_json(), status, media_type=_JSON)
+
+
+def parts(body: bytes, boundary: bytes) -> list[bytes]:
+    """Split a multipart body (RFC 2046 5.1.1) into the contents of its parts."""
+    found = []
+    for piece in (b"\r\n" + body).split(b"\r\n--" + boundary)[1:]:
+        if piece.startswith(b"--"):
+            break
+        _, blank, content = piece.partition(b"\r\n\r\n")
+        if blank:
+            found.append(content)
+    return found
+
+
+def _boundary(content_type: str) -> bytes | None:
+    message = Message()
+    message["content-type"] = content_type
+    boundary: Any = message.get_param("boundary")
+    if message.get_content_type() != "multipart/related" or not isinstance(boundary, str):
+        return None
+    return boundary.encode("latin-1", "replace") if 0 < len(boundary) <= _BOUNDARY_BYTES else None
+
+
+def _sentence(status: int, words: str) -> JSONResponse:
+    return JSONResponse({"detail": words}, status)
