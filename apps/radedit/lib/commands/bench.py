@@ -83,3 +83,53 @@ def truth(
             drawn = draw_all(kept, Path("docs") / "pictures")
         result: dict[str, Any] = {**known, **figures, "pictures": [str(path) for path in drawn]}
         print_json(result) if as_json else print(text)
+
+
+@bench.command()
+def edit(
+    model: Annotated[
+        str, typer.Option(help='An entry of the model registry, or "published": its size.')
+    ] = "",
+    steps: Annotated[
+        int | None, typer.Option(help="T.", show_default="the model's default")
+    ] = None,
+    films: Annotated[int, typer.Option(help="In one batch.")] = 1,
+    repeats: Annotated[int, typer.Option(help="After one to warm up.")] = 5,
+    device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Time full edits and re-edits against the released algorithm, in the same run."""
+    with refusals():
+        import torch
+
+        from radedit.lib.bench.speed import Load, compare, task_of
+        from radedit.lib.bench.speed_report import figures, markdown
+        from radedit.lib.edit.backbone import load_backbone
+        from radedit.lib.edit.backbone.published import published_size
+        from radedit.lib.edit.radedit import Conditioning
+        from radedit.lib.errors import ParameterError
+        from radedit.lib.settings import load_settings
+
+        if min(films, repeats, steps or 1) < 1:
+            raise ParameterError("films, repeats and steps are numbers from 1 up.")
+        settings = load_settings()
+        where = device or settings.device
+        load = (
+            Load(steps or settings.defaults_for(model or None).steps, films=films)
+            if (model != "published")
+            else Load(steps or 100, films=films)
+        )
+        tasks = {}
+        for dtype in (torch.float32, torch.bfloat16):
+            name = str(dtype).removeprefix("torch.")
+            if model == "published":
+                tasks[name] = task_of(published_size(dtype, where), load)
+                continue
+            backbone = load_backbone(settings.model(model or None), dtype=dtype, device=where)
+            texts = ["No acute cardiopulmonary process", "", ""]
+            rows = [backbone.encode_text([text]).expand(films, -1, -1) for text in texts]
+            tasks[name] = task_of(backbone, load, Conditioning(*rows))
+        with bar("repeats") as progress:
+            timed = compare(tasks, repeats, progress)
+        found = figures(load, tasks, timed)
+        print_json(found) if as_json else print(markdown(found))

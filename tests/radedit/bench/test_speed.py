@@ -1,0 +1,79 @@
+"""The baseline is the released algorithm, and what is compared with it is the same edit."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from radedit.lib.bench.released import Task, released_edit
+from radedit.lib.bench.speed import BASELINE, Fused, Load, compare, counted, task_of
+from radedit.lib.bench.speed_report import figures, markdown
+from radedit.lib.cli import app
+from radedit.lib.edit.backbone import load_backbone
+from radedit.lib.edit.schedule import make_schedule
+from radedit.lib.settings import load_settings
+
+STEPS = 5
+
+
+@pytest.fixture(scope="module")
+def task() -> Task:
+    settings = load_settings()
+    return task_of(load_backbone(settings.model(None)), Load(STEPS, guidance=2.0))
+
+
+def test_both_ways_give_the_same_edit_where_the_textbooks_last_step_loses_nothing(
+    task: Task,
+) -> None:
+    # At a last alpha_bar below 1 sigma is not 0, and the textbook form is exact.
+    alphas = task.backbone.alphas_cumprod
+    exact = replace(
+        task,
+        whole=make_schedule(alphas, STEPS, 0.0, 0.999),
+        schedule=make_schedule(alphas, STEPS, 0.3, 0.999),
+    )
+    released, ours = released_edit(exact), Fused().edit(exact)
+    unedited = exact.backbone.decode(exact.backbone.encode(exact.image))
+    assert (released - ours).abs().max() < 1e-3 * (ours - unedited).abs().max()
+
+
+def test_the_baseline_inverts_every_step_and_asks_one_row_at_a_time(task: Task) -> None:
+    with counted({"float32": task}) as count:
+        released_edit(task)
+    run = len(task.schedule)
+    assert task.skipped == 1
+    assert count == [STEPS + 2 * run, STEPS + 2 * run]
+
+
+def test_a_second_prompt_needs_neither_inversion_nor_encoding_and_gives_the_same_bytes(
+    task: Task,
+) -> None:
+    kept = Fused()
+    kept.edit(task)
+    with counted({"float32": task}) as count:
+        again = kept.edit(task)
+    assert count[1] == 2 * len(task.schedule) - 1  # the first step's unconditional is known
+    torch.testing.assert_close(again, Fused().edit(task), rtol=0, atol=0)
+
+
+def test_every_way_is_reported_with_its_ratio_and_its_floor(task: Task) -> None:
+    turns: list[tuple[int, int]] = []
+    timed = compare({"float32": task}, 1, lambda done, total: turns.append((done, total)))
+    found = figures(Load(STEPS), {"float32": task}, timed)
+    assert turns[-1] == (2, 2)
+    assert found["ways"][BASELINE]["ratio"] == 1
+    assert found["ways"]["full edit, float32"]["difference"] == 0
+    assert all(way["floor_s"] > 0 for way in found["ways"].values())
+    assert all(name in markdown(found) for name in timed)
+
+
+def test_the_command_prints_one_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    done = CliRunner().invoke(app, ["bench", "edit", "--steps", "2", "--repeats", "1", "--json"])
+    assert done.exit_code == 0, done.output
+    assert {"full edit, bfloat16", "re-edit, bfloat16"} <= json.loads(done.stdout)["ways"].keys()
+    refused = CliRunner().invoke(app, ["bench", "edit", "--repeats", "0"])
+    assert refused.exit_code == 1
