@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from email.message import Message
@@ -40,6 +41,7 @@ Store = Callable[[bytes, str], Instance]
 """Stores one Part 10 object, of this study unless that is \"\"."""
 _JSON: Final = "application/dicom+json"
 _DICOM: Final = "application/dicom"
+logger = logging.getLogger(__name__)
 _CANNOT: Final = 0xC000  # PS3.18, table I.2-2: the object cannot be understood or stored
 _ONE: Final = "/studies/{study}/series/{series}/instances/{instance}"
 
@@ -178,7 +180,9 @@ class FolderWeb:
             try:
                 instance = self._store(content, study)
                 stored.append(_referenced(instance.sop_class_uid, instance.sop_instance_uid))
-            except (RadEditError, DicomError, HTTPException):
+            except (RadEditError, DicomError, HTTPException) as error:
+                why = error.detail if isinstance(error, HTTPException) else error
+                logger.warning("an object was not stored: %s", why)
                 failed.append({"00081197": {"vr": "US", "Value": [_CANNOT]}})
         answer: dict[str, Any] = {"00081199": {"vr": "SQ", "Value": stored}}
         if failed:

@@ -22,6 +22,10 @@ from radedit.lib.settings import Settings
 
 GRACE_S: Final = 10  # how long requests may take to end when the server is told to
 _WORKERS_CONF: Final = ("bundles", "cache", "cache_gb", "output")
+_CHATTY: Final = (
+    "dbos", "httpcore2", "httpx2", "monailabel", "multipart", "timeloop", "uvicorn.error",
+)  # fmt: skip
+_QUOTING: Final = ("dicomweb_client", "highdicom", "pydicom", "pynetdicom")
 _LOG: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 
@@ -85,7 +89,15 @@ def serve(config: ServerConfig, running: Running) -> None:
 
 def quiet() -> None:
     """Silence what would log paths, header values or whole requests."""
-    for name in ("uvicorn.error", "monailabel", "httpx2", "httpcore2", "dbos", "multipart"):
+    for name in (
+        "uvicorn.error",
+        "monailabel",
+        "httpx2",
+        "httpcore2",
+        "dbos",
+        "multipart",
+        "timeloop",
+    ):
         logging.getLogger(name).setLevel(logging.WARNING)
     for name in ("dicomweb_client", "pynetdicom", "highdicom", "pydicom"):
         logging.getLogger(name).setLevel(logging.ERROR)
