@@ -6,7 +6,6 @@ dataclasses. Reading a film comes before, writing objects after (`deliver`).
 
 from __future__ import annotations
 
-import hashlib
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,10 +21,11 @@ from radedit.lib.cases import Case, EditRequest, Prepared, prepare
 from radedit.lib.composite import native_change, support_weight
 from radedit.lib.edit.backbone import Backbone, load_backbone
 from radedit.lib.edit.course import Course, DenoiseRows, Hooks, stoppable
-from radedit.lib.edit.inversion import InversionCache, InversionKey, draw_noise_batch, invert
+from radedit.lib.edit.inversion import draw_noise_batch, invert
 from radedit.lib.edit.methods import METHODS
 from radedit.lib.edit.radedit import Conditioning, EditMasks, Plan
 from radedit.lib.edit.schedule import Schedule, make_schedule
+from radedit.lib.kept import Kept, inversion_key
 from radedit.lib.parameters import Defaults as Parameters
 from radedit.lib.parameters import validate_parameters
 from radedit.lib.record import Run, edit_id, provenance_of
@@ -74,7 +74,7 @@ class Edited:
 
 
 class Editor:
-    """Loaded models and the inversions that a next edit can reuse.
+    """Loaded models, and what a next edit of the same film can reuse.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ class Editor:
         self.settings = settings or load_settings()
         self._backbones: dict[str, Backbone] = {}
         self._scorers: dict[str, Scorer] = {}
-        self._inversions = InversionCache(self.settings.inversion_cache_mb * 2**20)
+        self._kept = Kept(self.settings.inversion_cache_mb)
         self._loading = threading.Lock()
 
     def backbone(self, model: str | None = None) -> Backbone:
@@ -181,14 +181,16 @@ class Editor:
             backbone.alphas_cumprod, parameters.steps, parameters.skip, backbone.final_alpha_bar
         )
         course = course or Course(Hooks(progress=progress))
-        images = [torch.from_numpy(p.image)[None, None] for p in prepared]
-        x0 = torch.cat([backbone.encode(image) for image in course.over(images)])
+        x0 = torch.cat([self._kept.encoded(p, backbone) for p in course.over(prepared)])
         clock.lap("encode")
         delta = self._delta(prepared, backbone, schedule, x0, course)
         clock.lap("edit")
-        # Both decodings in one call per case, so that rounding is the same in both.
-        latents = zip(x0.float()[:, None], delta.float()[:, None], strict=True)
-        pairs = [backbone.decode(torch.cat([z + d, z])) for z, d in course.over(latents)]
+        # Calls of one shape, so that rounding is the same in both decodings of a case.
+        latents = zip(prepared, x0.float()[:, None], delta.float()[:, None], strict=True)
+        pairs = [
+            torch.cat([backbone.decode(z + d), self._kept.decoded(p, backbone, z)])
+            for p, z, d in course.over(latents)
+        ]
         clock.lap("decode")
         run = self.run_of(model, len(cases))
         decoded = zip(prepared, pairs, strict=True)
@@ -233,37 +235,18 @@ class Editor:
             network = backbone.differentiable_denoise
         denoise = stoppable(network, hooks)
         if method.inverts_ahead:
-            keys = [self._key(p, backbone, schedule, len(prepared)) for p in prepared]
+            keys = [
+                inversion_key(p, self.run_of(requests[0].model, len(prepared)), schedule)
+                for p in prepared
+            ]
             context = conditioning.inversion
             plan = replace(
                 plan,
-                e_inv=self._inverted(keys, lambda: invert(denoise, x0, context, schedule, noise)),
+                e_inv=self._kept.inverted(
+                    keys, lambda: invert(denoise, x0, context, schedule, noise)
+                ),
             )
         return method.run(denoise, x0, conditioning, latent_masks, plan, hooks)
-
-    def _inverted(
-        self, keys: Sequence[InversionKey], compute: Callable[[], torch.Tensor]
-    ) -> torch.Tensor:
-        """Predicted noise of every step, out of the cache if it holds all of the cases."""
-        cached = [e for e in map(self._inversions.get, keys) if e is not None]
-        if len(cached) == len(keys):
-            return torch.stack(cached, dim=1)
-        e_inv = compute()
-        for key, case_e_inv in zip(keys, e_inv.cpu().unbind(1), strict=True):
-            self._inversions.put(key, case_e_inv)
-        return e_inv
-
-    def _key(
-        self, prepared: Prepared, backbone: Backbone, schedule: Schedule, batch: int
-    ) -> InversionKey:
-        return InversionKey(
-            image_sha256=hashlib.sha256(prepared.image.tobytes()).hexdigest(),
-            model_sha256=backbone.sha256,
-            schedule=schedule.key,
-            invert_prompt=prepared.case.request.invert_prompt,
-            seed=prepared.parameters.seed,
-            precision=f"{self.settings.dtype}/{self.settings.device}/{batch}",
-        )
 
 
 def _finish(p: Prepared, pair: torch.Tensor, run: Run) -> tuple[Edited, NDArray[np.float32]]:

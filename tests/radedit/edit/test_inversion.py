@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radedit.lib.edit.inversion import (
-    InversionCache,
+    TensorCache,
     InversionKey,
     draw_noise,
     draw_noise_batch,
@@ -65,7 +65,7 @@ def test_q_sample_has_the_mean_and_variance_of_equation_2(alphas_cumprod) -> Non
     ],
 )
 def test_cache_misses_when_any_part_of_the_key_differs(change: dict) -> None:
-    cache = InversionCache()
+    cache = TensorCache()
     cache.put(KEY, torch.ones(2, 3))
     assert cache.get(replace(KEY, **change)) is None
     assert torch.equal(cache.get(replace(KEY)), torch.ones(2, 3))
@@ -74,7 +74,7 @@ def test_cache_misses_when_any_part_of_the_key_differs(change: dict) -> None:
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 40)), max_size=40))
 @settings(max_examples=50)
 def test_cache_never_holds_more_bytes_than_its_bound(puts: list[tuple[int, int]]) -> None:
-    cache = InversionCache(max_bytes=256)
+    cache = TensorCache(max_bytes=256)
     for seed, size in puts:
         cache.put(replace(KEY, seed=seed), torch.zeros(size * 2))
         held = [cache.get(replace(KEY, seed=s)) for s in range(6)]
@@ -83,7 +83,7 @@ def test_cache_never_holds_more_bytes_than_its_bound(puts: list[tuple[int, int]]
 
 
 def test_cache_drops_the_least_recently_used_first() -> None:
-    cache = InversionCache(max_bytes=3 * 16)
+    cache = TensorCache(max_bytes=3 * 16)
     keys = [replace(KEY, seed=s) for s in range(4)]
     for key in keys[:3]:
         cache.put(key, torch.zeros(4))
@@ -93,7 +93,7 @@ def test_cache_drops_the_least_recently_used_first() -> None:
 
 
 def test_cache_keeps_a_copy_the_caller_cannot_change() -> None:
-    cache, value = InversionCache(), torch.zeros(4)
+    cache, value = TensorCache(), torch.zeros(4)
     cache.put(KEY, value)
     value += 1
     assert torch.equal(cache.get(KEY), torch.zeros(4))

@@ -1,4 +1,4 @@
-"""DDPM inversion: the case's noise, the noised image, and a cache of predicted noise.
+"""DDPM inversion: the case's noise, the noised image, and a cache for the next edit.
 
 Source: arXiv 2312.12865, Algorithm 1 (edit-friendly DDPM inversion, arXiv 2304.06140). In
 the delta form the isolated noise z_t cancels, so all that an inversion has to provide is
@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -158,8 +158,8 @@ class InversionKey:
     precision: str = "float32/cpu"
 
 
-class InversionCache:
-    """Least-recently-used cache of e_inv, bounded in bytes and safe between threads.
+class TensorCache:
+    """Least-recently-used cache of tensors, bounded in bytes and safe between threads.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ class InversionCache:
 
     def __init__(self, max_bytes: int = 256 * 1024 * 1024) -> None:
         self.max_bytes = max_bytes
-        self._entries: OrderedDict[InversionKey, Tensor] = OrderedDict()
+        self._entries: OrderedDict[Hashable, Tensor] = OrderedDict()
         self._bytes = 0
         self._lock = threading.Lock()
 
@@ -182,17 +182,17 @@ class InversionCache:
         """Bytes held now."""
         return self._bytes
 
-    def get(self, key: InversionKey) -> Tensor | None:
-        """Return e_inv [S, C, h, w] of one case on the CPU, or None; marks it as used."""
+    def get(self, key: Hashable) -> Tensor | None:
+        """Return a tensor on the CPU, or None; marks it as used."""
         with self._lock:
             entry = self._entries.get(key)
             if entry is not None:
                 self._entries.move_to_end(key)
             return entry
 
-    def put(self, key: InversionKey, e_inv: Tensor) -> None:
-        """Keep a CPU copy of e_inv [S, C, h, w], dropping the least recently used entries."""
-        copy = e_inv.detach().to("cpu", copy=True).contiguous()
+    def put(self, key: Hashable, value: Tensor) -> None:
+        """Keep a CPU copy of a tensor, dropping the least recently used ones."""
+        copy = value.detach().to("cpu", copy=True).contiguous()
         size = copy.numel() * copy.element_size()
         with self._lock:
             self._drop(key)
@@ -203,7 +203,7 @@ class InversionCache:
             while self._bytes > self.max_bytes:
                 self._drop(next(iter(self._entries)))
 
-    def _drop(self, key: InversionKey) -> None:
+    def _drop(self, key: Hashable) -> None:
         old = self._entries.pop(key, None)
         if old is not None:
             self._bytes -= old.numel() * old.element_size()
