@@ -118,6 +118,9 @@ class ModelSpec:
         Pixels a side; None = from the U-Net's configuration.
     max_tokens : int, optional
         Prompt length incl. special tokens; None = from the tokenizer's configuration.
+    mask_padding : bool
+        True: what fills a prompt up to that length is hidden from the text encoder. The
+        released models were trained and are called without that.
     knows : tuple of str
         Findings and devices it was trained for, named when a prompt asks for another.
     defaults : mapping
@@ -134,6 +137,7 @@ class ModelSpec:
     sha256: Mapping[str, str] = field(default_factory=dict)
     image_size: int | None = None
     max_tokens: int | None = None
+    mask_padding: bool = False
     knows: tuple[str, ...] = ()
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
@@ -268,7 +272,7 @@ def _model(name: str, entry: Mapping[str, Any], access: Access) -> ModelSpec:
         if not isinstance(digest, str) or not _SHA256.fullmatch(digest):
             raise ParameterError(f"{where}: the sha256 of {file} is not 64 lower-case hex digits.")
     spec = ModelSpec(name, entry["title"], entry["licence"], access, components=components)
-    simple = ("verify", "image_size", "max_tokens", "sha256", "defaults")
+    simple = ("verify", "image_size", "max_tokens", "mask_padding", "sha256", "defaults")
     spec = replace(spec, **{key: entry[key] for key in simple if key in entry})
     spec = replace(spec, knows=tuple(str(word) for word in entry.get("knows", ())))
     if spec.verify not in VERIFY:

@@ -45,6 +45,7 @@ _MODEL: Final = {
     "verify": str,
     "image_size": int,
     "max_tokens": int,
+    "mask_padding": bool,
     "knows": list,
     "sha256": dict,
     "defaults": dict,

@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -74,13 +74,9 @@ def locate(spec: ModelSpec, parts: Sequence[str] = COMPONENTS) -> CheckpointFile
     for part in parts:
         component = spec.components.get(part, ComponentSpec())
         if not (part == "scheduler" and component.config):
-            paths[part] = _component_files(spec, part, component)
-    digests = {
-        f"{part}/{name}": file_sha256(path)
-        for part, files in paths.items()
-        for name, path in files.items()
-    }
-    _check_pins(spec, digests)
+            paths[part] = component_files(spec, part)
+    digests = file_digests(paths)
+    check_pins(spec, digests)
     if spec.verify == "on-first-use":
         _check_lock(spec, digests)
     return CheckpointFiles(paths, digests)
@@ -90,6 +86,15 @@ def file_sha256(path: Path) -> str:
     """Return the sha256 of a file as 64 hex digits."""
     with path.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
+
+
+def file_digests(paths: Mapping[str, Mapping[str, Path]]) -> dict[str, str]:
+    """Hash files: component -> name -> path becomes "component/name" -> sha256."""
+    return {
+        f"{part}/{name}": file_sha256(path)
+        for part, files in paths.items()
+        for name, path in files.items()
+    }
 
 
 def put_at(spec: ModelSpec, part: str) -> Path:
@@ -112,8 +117,15 @@ def refusal(spec: ModelSpec, part: str, what: str, name: str) -> CheckpointError
     )
 
 
-def _component_files(spec: ModelSpec, part: str, component: ComponentSpec) -> dict[str, Path]:
-    own = put_at(spec, part)
+def component_files(spec: ModelSpec, part: str) -> dict[str, Path]:
+    """Find the files of one part, by name; their hashes are not looked at.
+
+    Raises
+    ------
+    CheckpointError
+        As `locate`, but for hashes.
+    """
+    component, own = spec.components.get(part, ComponentSpec()), put_at(spec, part)
     wanted = component.files or REQUIRED[part] or TOKENIZER_FILES
     exact = bool(component.files or REQUIRED[part])
     in_folder = component.folder or spec.folder
@@ -144,7 +156,14 @@ def _why_missing(folder: Path, part: str, name: str) -> str:
     return f"{part}/{name} is missing"
 
 
-def _check_pins(spec: ModelSpec, digests: dict[str, str]) -> None:
+def check_pins(spec: ModelSpec, digests: Mapping[str, str]) -> None:
+    """Hold hashes to those that the registry pins.
+
+    Raises
+    ------
+    CheckpointError
+        One differs, or has no pin and needs one.
+    """
     for key, digest in digests.items():
         part, name = key.split("/")
         pinned = spec.sha256.get(key)

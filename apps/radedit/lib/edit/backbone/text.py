@@ -1,7 +1,8 @@
 """Tokenizer and text encoder of a checkpoint: BERT (BioViL-T) or CLIP (Stable Diffusion).
 
 Prompts are padded to the encoder's full length and no attention mask is passed: the padding
-is attended to, because that is how the released models were trained and are called.
+is attended to, because that is how the released models were trained and are called. A model
+that was trained otherwise says `mask_padding = true` in the registry.
 
 BioViL-T's configuration names remote code (`auto_map`, CXRBertModel). It is not needed and
 never run: the hidden states are those of a plain BERT whose keys carry the prefix `bert.`.
@@ -42,6 +43,8 @@ class TextEncoder:
         Length of every encoded prompt, special tokens included.
     knows : tuple of str
         Findings and devices the model was trained for, where that is a short list.
+    mask_padding : bool
+        True: the encoder attends to the prompt's own tokens only.
     """
 
     tokenizer: Any
@@ -49,6 +52,7 @@ class TextEncoder:
     pad_id: int
     max_tokens: int
     knows: tuple[str, ...] = ()
+    mask_padding: bool = False
 
     def check_prompt(self, text: str, what: str = "prompt") -> None:
         """Refuse a prompt that is empty, too long, or holds a word the encoder never saw.
@@ -114,8 +118,16 @@ class TextEncoder:
             A text is too long; nothing is cut silently.
         """
         device = next(self.network.parameters()).device
-        hidden: Tensor = self.network(input_ids=self.token_ids(texts).to(device)).last_hidden_state
+        ids = self.token_ids(texts)
+        mask = self._own_tokens(texts, ids).to(device) if self.mask_padding else None
+        output = self.network(input_ids=ids.to(device), attention_mask=mask)
+        hidden: Tensor = output.last_hidden_state
         return hidden
+
+    def _own_tokens(self, texts: Sequence[str], ids: Tensor) -> Tensor:
+        """Mark what is no padding, long [N, max_tokens]; CLIP's padding is its end token too."""
+        lengths = torch.tensor([len(self.tokenizer.encode(text).ids) for text in texts])
+        return (torch.arange(ids.shape[1]) < lengths[:, None]).long()
 
     @torch.inference_mode()
     def first_state(self, text: str) -> Tensor:

@@ -1,0 +1,192 @@
+"""Whether a checkpoint is what it should be: by hash, by shape and by what it does to a film.
+
+Hashes say that the files are the right ones where someone has published them; the shapes that
+they fit together; and two figures that together they do what they were trained for. Weights of
+the wrong VAE, of a wrong scaling, noise schedule or kind of prediction load without an error,
+and only the figures tell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from radedit.lib.edit.backbone import Backbone, load_backbone
+from radedit.lib.edit.backbone.files import locate
+from radedit.lib.errors import CheckpointError
+from radedit.lib.geometry import SquareGrid
+from radedit.lib.scoring import load_scorer
+from radedit.lib.settings import ModelSpec, Settings
+from radedit.lib.settings_file import SCORER
+
+#: A film through the VAE and back. Trained ones reach 30 and more, random weights below 10.
+MIN_PSNR_DB: Final = 25.0
+#: Mean squared error of the predicted noise, whose own mean square is 1.
+MAX_UNEXPLAINED: Final = 0.5
+NOISE_LEVELS: Final = (0.2, 0.5, 0.8)  # of the training timesteps
+SEED: Final = 0
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was found about one model.
+
+    Attributes
+    ----------
+    model, licence : str
+    files : mapping of str to str
+        "component/file" to its sha256.
+    unpinned : tuple of str
+        Files whose hash the registry does not pin: recorded at their first load.
+    shape : mapping of str to value
+        Sizes, read off what was loaded.
+    figures : mapping of str to float
+        `reconstruction_psnr_db` in dB; `noise_unexplained_T` for each noise level T, 0 = all of
+        the noise was recognised, 1 = none.
+    faults : tuple of str
+        One sentence each; none = it is right as far as can be told here.
+    notes : tuple of str
+        What does not stop edits.
+    """
+
+    model: str
+    licence: str
+    files: Mapping[str, str] = field(default_factory=dict)
+    unpinned: tuple[str, ...] = ()
+    shape: Mapping[str, Any] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
+    faults: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing is wrong."""
+        return not self.faults
+
+
+def prove(settings: Settings, spec: ModelSpec, film: NDArray[np.float32]) -> Proof:
+    """Load a model and put it to the test; everything that is wrong is in the result.
+
+    Parameters
+    ----------
+    settings : says on which device and in which precision
+    spec : the model's entry of the registry
+    film : float32 [rows, columns], 0 to 1, 1 = white
+        A frontal chest film.
+    """
+    try:
+        files = locate(spec).sha256
+        dtype = getattr(torch, settings.dtype)
+        backbone = load_backbone(spec, dtype=dtype, device=settings.device)
+    except CheckpointError as error:
+        return Proof(spec.name, spec.licence, faults=(str(error),))
+    figures = {"reconstruction_psnr_db": reconstruction(backbone, film)}
+    figures |= noise_unexplained(backbone, film)
+    notes, scored = _scorer(spec, backbone)
+    return Proof(
+        spec.name,
+        spec.licence,
+        files=files | scored,
+        unpinned=tuple(key for key in files if key not in spec.sha256),
+        shape=shape_of(backbone),
+        figures=figures,
+        faults=tuple(_faults(figures)),
+        notes=notes,
+    )
+
+
+def shape_of(backbone: Backbone) -> dict[str, Any]:
+    """Read off sizes that tell one model from another."""
+    unet: Any = backbone.unet
+    return {
+        "image_size": backbone.image_size,
+        "latent_shape": list(backbone.latent_shape),
+        "unet_parameters": _parameters(backbone.unet),
+        "unet_channels": list(unet.config.block_out_channels),
+        "prompt_width": unet.config.cross_attention_dim,
+        "vae_parameters": _parameters(backbone.vae),
+        "text_parameters": _parameters(backbone.text.network),
+        "max_tokens": backbone.max_tokens,
+        "padding_is_masked": backbone.text.mask_padding,
+        "prediction": backbone.noise.prediction_type,
+    }
+
+
+def reconstruction(backbone: Backbone, film: NDArray[np.float32]) -> float:
+    """Send a film through the VAE and back.
+
+    Returns
+    -------
+    float
+        Peak signal-to-noise ratio in dB, over the film without its padding; the peak is 1.
+    """
+    grid, square = _square(backbone, film)
+    decoded = backbone.decode(backbone.encode(square))[0, 0].float().cpu().numpy()
+    inside = grid.down(np.ones_like(film)) > 0.999
+    error = (np.clip(decoded, -1, 1) - square[0, 0].numpy()) / 2
+    return 10 * math.log10(1 / max(float(np.mean(error[inside] ** 2)), 1e-12))
+
+
+def noise_unexplained(backbone: Backbone, film: NDArray[np.float32]) -> dict[str, float]:
+    """Add noise to a film's latents and ask the network for it, with an empty prompt.
+
+    Returns
+    -------
+    dict of str to float
+        The part of the noise's variance that was not predicted, at each noise level.
+    """
+    x0 = backbone.encode(_square(backbone, film)[1])
+    noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(SEED)).to(x0.device)
+    context = backbone.encode_text([""])
+    found = {}
+    for level in NOISE_LEVELS:
+        t = int(level * len(backbone.alphas_cumprod))
+        alpha_bar = float(backbone.alphas_cumprod[t])
+        x_t = math.sqrt(alpha_bar) * x0 + math.sqrt(1 - alpha_bar) * noise
+        error = backbone.denoise(x_t, t, context) - noise
+        found[f"noise_unexplained_{t}"] = float((error**2).mean() / (noise**2).mean())
+    return found
+
+
+def _square(backbone: Backbone, film: NDArray[np.float32]) -> tuple[SquareGrid, torch.Tensor]:
+    grid = SquareGrid(*film.shape, backbone.image_size)
+    return grid, torch.from_numpy(grid.down(film) * 2 - 1)[None, None]
+
+
+def _faults(figures: Mapping[str, float]) -> list[str]:
+    faults = []
+    psnr = figures["reconstruction_psnr_db"]
+    if not psnr >= MIN_PSNR_DB:
+        faults.append(
+            f"the VAE gives a film back with {psnr:.1f} dB, expected {MIN_PSNR_DB:g} or more: its "
+            "weights are not those of a trained VAE, or its configuration is another's."
+        )
+    worst = max(value for key, value in figures.items() if key.startswith("noise_"))
+    if not worst <= MAX_UNEXPLAINED:
+        faults.append(
+            f"the U-Net does not recognise {worst:.0%} of the noise in a film, expected "
+            f"{MAX_UNEXPLAINED:.0%} or less: U-Net, VAE scaling, noise schedule or kind of "
+            "prediction do not belong together."
+        )
+    return faults
+
+
+def _scorer(spec: ModelSpec, backbone: Backbone) -> tuple[tuple[str, ...], dict[str, str]]:
+    """Load what scores the model's edits; give notes, and the hashes of its files."""
+    if SCORER not in spec.components:
+        return ("its edits are not scored: the registry names no scorer.",), {}
+    try:
+        load_scorer(spec, backbone)
+        return (), locate(spec, [SCORER]).sha256
+    except CheckpointError as error:
+        return (f"its edits are made and not scored: {error}",), {}
+
+
+def _parameters(network: torch.nn.Module) -> int:
+    return sum(p.numel() for p in network.parameters())
