@@ -24,7 +24,7 @@ from radedit.lib.edit.course import Course, EditCancelledError, Hooks, Resume
 from radedit.lib.edit.schedule import make_schedule
 from radedit.lib.errors import RadEditError
 from radedit.lib.jobs.films import Films
-from radedit.lib.jobs.turns import MOST_FRUITLESS, Checkpoint, Taken, Turn
+from radedit.lib.jobs.turns import ALONE_AFTER, MOST_FRUITLESS, Checkpoint, Taken, Turn
 from radedit.lib.pipeline import Edited, Editor
 from radedit_dicom.errors import DicomError
 
@@ -66,14 +66,15 @@ class Batches:
         sqlalchemy.exc.SQLAlchemyError
             The database is gone; the jobs are found and queued anew when it is back.
         """
-        groups: dict[tuple[int, int], list[Ready]] = defaultdict(list)
+        groups: dict[tuple[int, int, str], list[Ready]] = defaultdict(list)
         for job in taken:
             ready = self._ready(turn, job)
             if ready is not None:
-                mark = job.checkpoint
-                groups[(0, 0) if mark is None else (mark.step, mark.batch)].append(ready)
-        for (step, size), group in groups.items():
-            self._group(turn, group, size if step else len(group))
+                mark, alone = job.checkpoint, job.id if job.fruitless >= ALONE_AFTER else ""
+                step, size = (0, 0) if mark is None else (mark.step, mark.batch)
+                groups[step, size, alone].append(ready)
+        for (_, size, _), group in groups.items():
+            self._group(turn, group, size or len(group))
 
     def _ready(self, turn: Turn, job: Taken) -> Ready | None:
         """Prepare one job, or end it."""

@@ -198,7 +198,8 @@ class JobQueue:
             It has not ended, or is done.
         """
         ended = jobs.c.state.in_(("failed", "cancelled"))
-        again = self._again(job, ended, queued=now(self.engine), error=None, ended=None)
+        fresh = {"queued": now(self.engine), "error": None, "ended": None, "fruitless": 0}
+        again = self._again(job, ended, **fresh)
         found = self.get(job)
         if not again:
             raise JobStateError(f"the job is {found.state}; only a failed or cancelled one can be.")
@@ -248,7 +249,7 @@ class JobQueue:
         ticket = uuid4().hex
         change = {
             **values, "state": "queued", "stage": "", "ticket": ticket, "turn": None,
-            "runner": None, "fruitless": 0, "version": jobs.c.version + 1,
+            "runner": None, "version": jobs.c.version + 1,
         }  # fmt: skip
         with self.engine.begin() as connection:
             if not connection.execute(
