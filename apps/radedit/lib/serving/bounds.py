@@ -34,7 +34,8 @@ class BodyBounds:
         if announced.isascii() and announced.isdigit() and int(announced) > limit:
             await refuse(scope, receive, send, _too_long(limit))
             return
-        await self._app(scope, _bounded(receive, limit), send)
+        body = _Body(receive, limit, has_any=announced != "0" or _is_chunked(scope))
+        await self._app(scope, body.receive, lambda message: send(body.answered(message)))
 
     def _limit(self, path: str) -> int:
         if path.startswith("/radedit/jobs"):
@@ -44,19 +45,41 @@ class BodyBounds:
         return self._limits.body_bytes
 
 
-def _bounded(receive: Receive, limit: int) -> Receive:
-    read = 0
+class _Body:
+    """A body while it is read.
 
-    async def receive_bounded() -> Message:
-        nonlocal read
-        message = await receive()
-        read += len(message.get("body", b""))
-        if read > limit:
-            why = _too_long(limit)
-            raise HTTPException(why.status, why.sentence, {"connection": "close"})
+    Parameters
+    ----------
+    receive : gives its next piece (ASGI)
+    limit : in bytes
+    has_any : whether one was announced
+    """
+
+    def __init__(self, receive: Receive, limit: int, has_any: bool) -> None:
+        self._receive, self._limit = receive, limit
+        self._read = 0
+        self._is_left = has_any
+
+    async def receive(self) -> Message:
+        """Give the next piece; refuse the one that makes it too long."""
+        message = await self._receive()
+        self._read += len(message.get("body", b""))
+        if self._read > self._limit:
+            why = _too_long(self._limit)
+            raise HTTPException(why.status, why.sentence)
+        self._is_left = self._is_left and message.get("more_body", False)
         return message
 
-    return receive_bounded
+    def answered(self, message: Message) -> Message:
+        """Close the connection behind an answer that did not wait for the whole body."""
+        if message["type"] == "http.response.start" and self._is_left:
+            headers = [pair for pair in message["headers"] if pair[0].lower() != b"connection"]
+            return {**message, "headers": [*headers, (b"connection", b"close")]}
+        return message
+
+
+def _is_chunked(scope: Scope) -> bool:
+    return header(scope, b"transfer-encoding") is not None
 
 
 def _too_long(limit: int) -> RefusedError:

@@ -115,7 +115,7 @@ class Proxy:
 
 
 def rewritten_query(query: str) -> str:
-    """Repeat `includefield` for each of its values; Orthanc passes over a list with commas.
+    """Repeat `includefield` for each of its values: not every Orthanc reads a list with commas.
 
     Any other query stays as it was written, to the byte.
     """

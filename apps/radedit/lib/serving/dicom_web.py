@@ -18,7 +18,7 @@ from radedit_dicom.locate import split_address
 PREFIX: Final = "/dicom-web"
 _UID: Final = r"[0-9.]{1,64}"
 _TAIL: Final = (
-    r"(?:/(?:metadata|rendered|thumbnail|bulkdata(?:/[0-9A-Za-z.]{1,64}){0,32}"
+    r"(?:/(?:metadata|rendered|thumbnail|bulk(?:data)?(?:/[0-9A-Za-z.]{1,64}){0,32}"
     r"|frames/[0-9]{1,6}(?:,[0-9]{1,6}){0,63}(?:/(?:rendered|thumbnail))?))?"
 )
 #: What PS3.18, 10.1 names; nothing else of an archive's paths can be reached from here.
