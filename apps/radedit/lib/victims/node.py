@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import queue
 import re
+import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from pydicom.uid import (
     SegmentationStorage,
 )
 from pynetdicom import evt
-from pynetdicom.events import Event
+from pynetdicom.events import Event, EventHandlerType
 
 from radedit.lib.errors import FilmError, ParameterError, VictimError, VictimGoneError
 from radedit.lib.victims.about import About
@@ -53,6 +54,7 @@ _KINDS: Final[Mapping[str, str]] = {
 }
 _PLACE = re.compile(r"(?P<ae>[^@]{1,16})@(?P<host>[A-Za-z0-9.-]+|\[[0-9A-Fa-f:]+\]):(?P<port>\d+)")
 _SUCCESS, _TOO_LARGE = 0x0000, 0xA700
+_HANG_UP_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -107,20 +109,13 @@ class NodeVictim:
 
     def _results(self, sent: Dataset) -> dict[str, Dataset]:
         """Send a film and wait for all kinds of results that refer to it."""
-        arrived: queue.SimpleQueue[bytes] = queue.SimpleQueue()
-        limit = self.about.limits.max_mb * 2**20
-
-        def store(event: Event) -> int:
-            content = event.encoded_dataset()
-            if len(content) > limit:
-                return _TOO_LARGE
-            arrived.put(content)
-            return _SUCCESS
-
+        inbox = _Inbox(self.about.limits.max_mb * 2**20)
         try:
-            with listening(self._caller(), [(evt.EVT_C_STORE, store)], tuple(_KINDS)):
+            with listening(self._caller(), inbox.handlers(), tuple(_KINDS)):
                 send_all(self.address, [dcmread(io.BytesIO(part10(sent)))])
-                return self._awaited(sent, arrived)
+                results = self._awaited(sent, inbox)
+                inbox.settle()
+                return results
         except DroppedError as error:
             raise VictimGoneError(
                 f"the victim's node {self.address} cannot be reached; see that it runs."
@@ -128,14 +123,14 @@ class NodeVictim:
         except ArchiveError as error:
             raise VictimError(f"the victim's node took no film: {error}") from error
 
-    def _awaited(self, sent: Dataset, arrived: queue.SimpleQueue[bytes]) -> dict[str, Dataset]:
+    def _awaited(self, sent: Dataset, inbox: _Inbox) -> dict[str, Dataset]:
         wanted = set(self.about.dicom.results)
         ours = {str(sent.SOPInstanceUID), str(sent.StudyInstanceUID)}
         end = time.monotonic() + self.about.limits.timeout_s
         found: dict[str, Dataset] = {}
         while set(found) != wanted:
             try:
-                content = arrived.get(timeout=max(0.0, end - time.monotonic()))
+                content = inbox.arrived.get(timeout=max(0.0, end - time.monotonic()))
             except queue.Empty:
                 missing = ", ".join(sorted(wanted - set(found))).upper()
                 raise VictimError(
@@ -162,6 +157,46 @@ class NodeVictim:
             move_host=form.listen_host,
             move_port=form.listen_port,
         )
+
+
+class _Inbox:
+    """Takes in what the node sends, and knows whether it is still connected.
+
+    Parameters
+    ----------
+    limit_bytes : of one object
+    """
+
+    def __init__(self, limit_bytes: int) -> None:
+        self.arrived: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._limit_bytes = limit_bytes
+        self._callers = 0
+        self._changed = threading.Condition()
+
+    def handlers(self) -> list[EventHandlerType]:
+        """List what to bind where the node calls."""
+        return [
+            (evt.EVT_C_STORE, self._store),
+            (evt.EVT_CONN_OPEN, lambda _: self._count(1)),
+            (evt.EVT_CONN_CLOSE, lambda _: self._count(-1)),
+        ]
+
+    def settle(self) -> None:
+        """Let the node hang up by itself, for a moment: a line that is cut worries its operator."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._callers <= 0, _HANG_UP_S)
+
+    def _store(self, event: Event) -> int:
+        content = event.encoded_dataset()
+        if len(content) > self._limit_bytes:
+            return _TOO_LARGE
+        self.arrived.put(content)
+        return _SUCCESS
+
+    def _count(self, change: int) -> None:
+        with self._changed:
+            self._callers += change
+            self._changed.notify_all()
 
 
 def open_node(place: str, about: About) -> NodeVictim:

@@ -22,7 +22,7 @@ from radedit_dicom.pixels import read_film
 
 WHITE = 65535
 #: Nodes refuse objects without a patient; this one is nobody.
-PATIENT = "RADEDIT-TEST"
+PATIENT_ID, PATIENT_NAME = "RADEDIT-TEST", "RadEdit^Test"
 SENT_PNG = "the film as it is displayed, as a PNG of 16 bits"
 SENT_DICOM = (
     "the film's stored values and presentation as a DICOM object without its identity; the "
@@ -94,7 +94,7 @@ def object_of(display: Display, film: Film | None) -> Dataset:
     """
     source = film_of(display) if film is None else film
     dataset = deidentified(source)
-    dataset.PatientID = dataset.PatientName = PATIENT
+    dataset.PatientID, dataset.PatientName = PATIENT_ID, PATIENT_NAME
     if source.header.get("SOPClassUID") == SecondaryCaptureImageStorage:
         dataset.SOPClassUID, dataset.Modality = ComputedRadiographyImageStorage, "CR"
     if source.header.get("SyntheticData") == "YES":
