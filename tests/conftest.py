@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.metadata import files
@@ -72,6 +73,21 @@ def peer() -> Callable[[str], str]:
         return found
 
     return find
+
+
+@pytest.fixture(scope="session")
+def slicer_python() -> str:
+    """Give the Python that has Slicer's own package; made the first time, which takes minutes."""
+    made = subprocess.run(
+        [str(REPOSITORY / "scripts" / "slicer-env")],
+        capture_output=True,
+        text=True,
+        timeout=3600,
+        check=False,
+    )
+    if made.returncode != 0:
+        missing(made.stderr.strip())
+    return made.stdout.strip()
 
 
 def _free_port() -> int:

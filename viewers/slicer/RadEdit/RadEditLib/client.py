@@ -127,15 +127,6 @@ class Client:
         kind, body = self._send("GET", path, accept=DICOM_PARTS)
         return _first_part(kind, body)
 
-    def place_of(self, sop_uid: str, study_uid: str) -> FilmId:
-        """Find the series of an object whose study is known."""
-        query = {"SOPInstanceUID": sop_uid}
-        rows = self._list(f"/dicom-web/studies/{quote(study_uid)}/instances", query)
-        for row in rows:
-            if _value(row, "00080018") == sop_uid:
-                return FilmId(study_uid, _value(row, "0020000E"), sop_uid)
-        raise ServerError("The archive does not list the result; wait a moment and load it again.")
-
     def submit(self, request: Mapping[str, Any]) -> Job:
         """Ask for an edit; the same request again gives the same job."""
         return _job(self._object("POST", "/radedit/jobs", body=request))

@@ -120,9 +120,9 @@ class Logic:
         """
         if job.state != "done":
             raise EditError(job.error or f"The edit is {job.state} and has no result.")
-        uids = job.result["uids"]
+        uids, series = job.result["uids"], job.result["series"]
         objects = {
-            kind: self.client.instance(self.client.place_of(uids[kind], uids["study"]))
+            kind: self.client.instance(FilmId(uids["study"], series[kind], uids[kind]))
             for kind in ("sc", "seg")
         }
         prompt = str(job.result.get("parameters", {}).get("prompt", "edited"))

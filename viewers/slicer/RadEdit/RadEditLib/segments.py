@@ -31,8 +31,10 @@ def masks_of(content: bytes, shape: tuple[int, int]) -> dict[str, np.ndarray]:
     labels = {int(s.SegmentNumber): str(s.SegmentLabel) for s in dataset.SegmentSequence}
     masks = {label: np.zeros(shape, dtype=bool) for label in labels.values()}
     frames = dataset.pixel_array.reshape(-1, *shape)
-    groups = dataset.PerFrameFunctionalGroupsSequence
-    for frame, group in zip(frames, groups, strict=True):
-        number = int(group.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
+    # What all frames have in common, such as their one segment, may stand in the shared group.
+    shared = (dataset.get("SharedFunctionalGroupsSequence") or [pydicom.Dataset()])[0]
+    for frame, group in zip(frames, dataset.PerFrameFunctionalGroupsSequence, strict=True):
+        of = group if "SegmentIdentificationSequence" in group else shared
+        number = int(of.SegmentIdentificationSequence[0].ReferencedSegmentNumber)
         masks[labels[number]] |= frame != 0
     return masks

@@ -182,7 +182,7 @@ class RequestTest(unittest.TestCase):
 class SegmentsTest(unittest.TestCase):
     """A DICOM SEG of two segments, one of them without a frame."""
 
-    def content(self) -> bytes:
+    def content(self, is_shared: bool = False) -> bytes:
         dataset = Dataset()
         dataset.file_meta = FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -201,7 +201,8 @@ class SegmentsTest(unittest.TestCase):
         group, of = Dataset(), Dataset()
         of.ReferencedSegmentNumber = 1
         group.SegmentIdentificationSequence = [of]
-        dataset.PerFrameFunctionalGroupsSequence = [group]
+        dataset.PerFrameFunctionalGroupsSequence = [Dataset() if is_shared else group]
+        dataset.SharedFunctionalGroupsSequence = [group if is_shared else Dataset()]
         bits = np.packbits(lopsided().ravel(), bitorder="little").tobytes()
         dataset.PixelData = bits + b"\0" * (len(bits) % 2)
         dataset["PixelData"].VR = "OB"
@@ -210,9 +211,10 @@ class SegmentsTest(unittest.TestCase):
         return out.getvalue()
 
     def test_each_segment_is_a_mask(self) -> None:
-        masks = masks_of(self.content(), (ROWS, COLUMNS))
-        np.testing.assert_array_equal(masks["edit mask"], lopsided())
-        self.assertFalse(masks["keep mask"].any())
+        for is_shared in (False, True):
+            masks = masks_of(self.content(is_shared), (ROWS, COLUMNS))
+            np.testing.assert_array_equal(masks["edit mask"], lopsided())
+            self.assertFalse(masks["keep mask"].any())
 
     def test_another_size_is_refused(self) -> None:
         with self.assertRaisesRegex(ValueError, "another size"):

@@ -1,7 +1,8 @@
 """The module against a running server: what a user does, with stand-ins for Qt's widgets alone.
 
-RADEDIT_TEST_SERVER names the server and RADEDIT_SERVER_TOKEN its token. Its archive must hold
-exactly one chest film, and it must edit with a model that is quick enough to wait for.
+RADEDIT_TEST_SERVER names the server, RADEDIT_SERVER_TOKEN its token, and RADEDIT_TEST_FILM the
+SOP Instance UID of a chest film that it serves. It must edit with a model that is quick enough to
+wait for.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ import slicer
 import slicer.util
 import stub_qt  # before the panel, which imports qt
 from RadEditLib.client import Client, ServerError
-from RadEditLib.logic import Logic, oriented
+from RadEditLib.logic import Drawn, Logic, oriented
 from RadEditLib.panel import Panel
 from RadEditLib.parameter import Parameter
 
 SERVER = os.environ.get("RADEDIT_TEST_SERVER", "")
+FILM = os.environ.get("RADEDIT_TEST_FILM", "")
 TOKEN = os.environ.get("RADEDIT_SERVER_TOKEN", "")
 WAIT_S = 600.0
 STEPS = 6
@@ -68,26 +70,29 @@ class ServerTest(unittest.TestCase):
         self.assertEqual(self.scene.GetNumberOfNodesByClass("vtkMRMLScalarVolumeNode"), 1)
 
     def test_a_mask_can_come_from_a_task_of_the_server(self) -> None:
-        self.load()
+        film = self.load()
         tasks = [item for item in self.ui.editMask.items if item.startswith("task:")]
         self.assertIn("task:lung_segmentation:left", tasks)
         self.ui.editMask.setCurrentText("task:lung_segmentation:left")
         self.run_edit("No acute cardiopulmonary process")
         masks = self.named("vtkMRMLSegmentationNode", "RadEdit masks: No acute")
-        self.assertEqual(masks.GetSegmentation().GetSegmentIDs(), ("Segment_1",))
+        ids = masks.GetSegmentation().GetSegmentIDs()
+        self.assertEqual(len(ids), 1)
+        mask = self.panel.logic.mask(Drawn(masks, tuple(ids)), film)
+        self.assertTrue(0.03 < mask.mean() < 0.3)
+        columns = np.nonzero(mask)[1]  # they run to the patient's left on this film
+        self.assertGreater(columns.mean(), mask.shape[1] / 2)
 
     def test_a_mask_of_another_films_size_is_refused_in_the_servers_words(self) -> None:
         volume = slicer.vtkMRMLScalarVolumeNode()
         self.scene.AddNode(volume)
         slicer.util.updateVolumeFromArray(volume, np.zeros((1, 40, 30), np.uint16))
-        volume.SetAttribute("DICOM.instanceUIDs", self.panel._films[0].sop_uid)
+        volume.SetAttribute("DICOM.instanceUIDs", FILM)
         logic = Logic(self.scene, self.panel.logic.client)
         node = slicer.vtkMRMLSegmentationNode()
         self.scene.AddNode(node)
         mask = np.ones((40, 30), dtype=bool)
         image = oriented(mask, volume)
-        from RadEditLib.logic import Drawn
-
         drawn = Drawn(
             node, (node.AddSegmentFromBinaryLabelmapRepresentation(image, "x", (1, 0, 0)),)
         )
@@ -110,12 +115,16 @@ class ServerTest(unittest.TestCase):
             Client(SERVER, "wrong").options()
 
     def load(self) -> slicer.vtkMRMLScalarVolumeNode:
-        self.assertEqual(len(self.ui.film.items), 1)
+        """Choose studies until one has the film, then load it."""
+        for study in range(len(self.ui.study.items)):
+            self.ui.study.choose(study)
+            if [film.sop_uid for film in self.panel._films] == [FILM]:
+                break
         self.ui.loadButton.click()
         film = self.ui.volume.currentNode()
         self.assertIsNotNone(film, self.ui.message.text)
-        uid = film.GetAttribute("DICOM.instanceUIDs")
-        self.assertTrue(self.panel.logic.client.image_of(uid))
+        self.assertEqual(film.GetAttribute("DICOM.instanceUIDs"), FILM)
+        self.assertTrue(self.panel.logic.client.image_of(FILM))
         return film
 
     def draw(self, film: slicer.vtkMRMLScalarVolumeNode) -> tuple[np.ndarray, np.ndarray]:
@@ -161,7 +170,8 @@ class ServerTest(unittest.TestCase):
             time.sleep(0.1)
 
     def named(self, kind: str, start: str) -> object:
-        nodes = slicer.util.getNodesByClass(kind, self.scene)
+        count = self.scene.GetNumberOfNodesByClass(kind)
+        nodes = [self.scene.GetNthNodeByClass(number, kind) for number in range(count)]
         found = [node for node in nodes if node.GetName().startswith(start)]
         self.assertEqual(len(found), 1, self.ui.message.text)
         return found[0]
@@ -192,8 +202,6 @@ class ServerTest(unittest.TestCase):
         volume: slicer.vtkMRMLScalarVolumeNode,
         expected: dict[str, np.ndarray],
     ) -> None:
-        from RadEditLib.logic import Drawn
-
         segmentation = node.GetSegmentation()
         for label, mask in expected.items():
             segment_id = segmentation.GetSegmentIdBySegmentName(label)

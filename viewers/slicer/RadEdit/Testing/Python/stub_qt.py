@@ -95,9 +95,14 @@ class ComboBox(Widget):
 
     def setCurrentText(self, text: str) -> None:
         self.currentText = text
-        self.currentIndex = self.items.index(text) if text in self.items else self.currentIndex
+        if text in self.items:
+            self.choose(self.items.index(text))
+
+    def choose(self, index: int) -> None:
+        """Do what a user does, who can tell items of the same text apart."""
+        self.currentIndex, self.currentText = index, self.items[index]
         if not self.blocked:
-            self.currentIndexChanged.emit(self.currentIndex)
+            self.currentIndexChanged.emit(index)
 
 
 class Number(Widget):
