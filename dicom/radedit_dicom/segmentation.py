@@ -16,6 +16,7 @@ from highdicom import (
     PixelMeasuresSequence,
     PlaneOrientationSequence,
 )
+from highdicom.color import CIELabColor
 from highdicom.enum import CoordinateSystemNames
 from highdicom.seg import SegmentAlgorithmTypeValues, SegmentationTypeValues, SegmentDescription
 from highdicom.seg.sop import Segmentation
@@ -31,7 +32,6 @@ from radedit_dicom.marks import Reference, anonymous, mark, refer, series_number
 from radedit_dicom.provenance import Provenance, edit_uid
 from radedit_dicom.study import StudyContext
 
-LABEL_MAP_CLASS = UID("1.2.840.10008.5.1.4.1.1.66.7")
 MAX_SEGMENTS = 64
 ALGORITHM_FAMILY = CodedConcept("123110", "DCM", "Artificial Intelligence")
 
@@ -193,6 +193,7 @@ def _description(number: int, label: str, maker: Maker) -> SegmentDescription:
             family=maker.family,
             version=maker.version[:64],
         ),
+        display_color=CIELabColor.from_rgb(*words.segment_colour(label)),
     )
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from highdicom.coding_schemes import CodingSchemeIdentificationItem
 from pydicom.sr.coding import Code
 from pydicom.uid import (
     UID,
@@ -19,6 +19,9 @@ from pydicom.uid import (
     DigitalXRayImageStorageForPresentation,
     SecondaryCaptureImageStorage,
 )
+
+if TYPE_CHECKING:
+    from highdicom.coding_schemes import CodingSchemeIdentificationItem
 
 MANUFACTURER = "RadEdit for hospitals"
 MODEL_NAME = "radedit"
@@ -107,6 +110,9 @@ SEGMENTS: dict[str, SegmentCodes] = {
     "cardiomegaly": SegmentCodes(CATEGORY_ABNORMAL, CARDIOMEGALY),
 }
 
+#: Colours (red, green, blue) that viewers are asked to show masks in, the same everywhere.
+EDIT_COLOUR, KEEP_COLOUR, OTHER_COLOUR = (255, 112, 67), (64, 196, 255), (255, 202, 92)
+
 # --- phantoms ---
 
 #: Written where a person reads it, on what shows no patient at all.
@@ -136,7 +142,9 @@ SQUARE_MM = Code("mm2", "UCUM", "Square millimeter")
 PIXELS = Code("{pixels}", "UCUM", "pixels")
 NO_UNITS = Code("1", "UCUM", "no units")
 
-# --- what may be edited ---
+# --- what is read and edited ---
+
+LABEL_MAP_CLASS = UID("1.2.840.10008.5.1.4.1.1.66.7")  # of segmentations, not in pydicom's list
 
 FILM_CLASSES: frozenset[UID] = frozenset(
     {
@@ -180,6 +188,8 @@ def scheme_identification() -> list[CodingSchemeIdentificationItem]:
     list of highdicom.sr.CodingSchemeIdentificationItem
         One item. Source: PS3.3 C.12.1.1.7.
     """
+    from highdicom.coding_schemes import CodingSchemeIdentificationItem  # who reads needs none
+
     return [
         CodingSchemeIdentificationItem(
             designator=SCHEME,
@@ -205,6 +215,18 @@ def segment_codes(label: str) -> SegmentCodes:
     """
     plain = " ".join(label.lower().replace("_", " ").replace("-", " ").split())
     return SEGMENTS.get(plain, SegmentCodes(CATEGORY_SPATIAL, OTHER_MASK))
+
+
+def segment_colour(label: str) -> tuple[int, int, int]:
+    """Colour to show a segment in: red, green, blue, 0 to 255.
+
+    Parameters
+    ----------
+    label : str
+        As in `segment_codes`.
+    """
+    type_code = segment_codes(label).type
+    return {EDIT_MASK: EDIT_COLOUR, KEEP_MASK: KEEP_COLOUR}.get(type_code, OTHER_COLOUR)
 
 
 def score_code(name: str) -> Code:

@@ -28,14 +28,16 @@ export class Films {
     const [result, masks] = await this.load(edit);
     await this.commands.run('setViewportGridLayout', { numRows: 1, numCols: 2 });
     const grid = this.services.viewportGridService;
-    const [left, right] = [...grid.getState().viewports.keys()];
+    const shown = () => [...grid.getState().viewports.keys()];
+    await until(() => shown().length === 2, 'The viewer shows no second place; reload the page.');
+    const [left, right] = shown();
     grid.setDisplaySetsForViewports([
       { viewportId: left, displaySetInstanceUIDs: [film.displaySetInstanceUID] },
       { viewportId: right, displaySetInstanceUIDs: [result.displaySetInstanceUID] },
     ]);
     await this.shows(left, film);
     await this.shows(right, result);
-    if (masks) await this.overlay(right, masks);
+    if (masks) await this.overlay(right, masks, result);
     this.link([left, right]);
     grid.setActiveViewportId(left);
     return { left, right };
@@ -74,20 +76,13 @@ export class Films {
   }
 
   /** Lay the masks of a SEG over a viewport as outlines. */
-  async overlay(viewportId, masks) {
+  async overlay(viewportId, masks, result) {
     const { segmentationService } = this.services;
+    // OHIF takes the oldest of the series that a SEG refers to, which is the original here.
+    masks.referencedDisplaySetInstanceUID = result.displaySetInstanceUID;
     await masks.load?.({ headers: {} });
     const segmentationId = masks.displaySetInstanceUID;
     const type = 'Labelmap';
-    if (!segmentationService.getSegmentation(segmentationId)) {
-      await this.commands.run('loadSegmentationDisplaySetsForViewport', {
-        viewportId,
-        displaySetInstanceUIDs: [segmentationId],
-      });
-    }
-    if (!segmentationService.getSegmentation(segmentationId)) {
-      await segmentationService.createSegmentationForSEGDisplaySet(masks, { segmentationId, type });
-    }
     await segmentationService.addSegmentationRepresentation(viewportId, { segmentationId, type });
     const outlines = { renderOutline: true, outlineWidth: 2, renderFill: true, fillAlpha: 0.06 };
     segmentationService.setStyle({ viewportId, segmentationId, type }, outlines);

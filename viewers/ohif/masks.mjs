@@ -23,7 +23,7 @@ export async function maskOf(films, film, choice, name) {
     const segment = drawn(films, film).find(each => each.value === choice);
     if (!segment) throw new Error('That segment is gone; choose a mask again.');
     const png = await pngOf(films, segment);
-    if (!png) throw new Error(`Nothing is drawn in "${segment.label}" yet; draw the ${name} first.`);
+    if (!png) throw new Error(`Nothing is drawn in "${segment.label}" yet; draw the ${name} mask first.`);
     return { expression: `uploaded:${name}`, png };
   }
   if (kind === 'rectangle') {

@@ -14,7 +14,7 @@ from radedit.lib.review import pictures
 from radedit.lib.review.cases import Cases, parameters_of
 from radedit.lib.review.events import Event, EventStore, checked_reader, newest
 from radedit_dicom.archive import Archive, Query
-from radedit_dicom.vocabulary import EDIT_LABEL, KEEP_LABEL
+from radedit_dicom.vocabulary import EDIT_COLOUR, EDIT_LABEL, KEEP_COLOUR, KEEP_LABEL
 
 Identify = Callable[[Request], str | None]
 Shown = Literal["original", "edited", "edit-mask", "keep-mask", "difference"]
@@ -121,8 +121,8 @@ class Review:
         """Draw what is asked for as a PNG."""
         if shown in ("edit-mask", "keep-mask"):
             label, colour = {
-                "edit-mask": (EDIT_LABEL, pictures.EDIT_COLOUR),
-                "keep-mask": (KEEP_LABEL, pictures.KEEP_COLOUR),
+                "edit-mask": (EDIT_LABEL, EDIT_COLOUR),
+                "keep-mask": (KEEP_LABEL, KEEP_COLOUR),
             }[shown]
             mask = self.cases.masks(uid).get(label)
             if mask is None:

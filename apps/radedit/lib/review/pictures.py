@@ -11,7 +11,6 @@ from PIL import Image
 
 #: Longest sides that are drawn, in pixels; a page asks for one of them.
 SIDES: Final = (320, 1200, 2400, 4096)
-EDIT_COLOUR, KEEP_COLOUR = (255, 112, 67), (64, 196, 255)
 WHITER, BLACKER = (255, 82, 82), (68, 138, 255)
 _LINE_PX = 2
 

@@ -13,8 +13,10 @@ from fastapi import APIRouter, HTTPException, Request
 from fastapi.responses import Response, StreamingResponse
 from starlette.background import BackgroundTask
 
+from radedit.lib.serving.cut_frames import cut_frames
 from radedit.lib.serving.dicom_web import PREFIX, checked_path
 from radedit_dicom.access import Access
+from radedit_dicom.locate import open_archive
 
 _SENT: Final = ("accept", "content-type", "content-length", "if-none-match", "range")
 _GIVEN: Final = (
@@ -43,6 +45,7 @@ class Proxy:
         self._root = address.rstrip("/")
         self._path = urlsplit(self._root).path
         self._on_stored = on_stored
+        self._archive = open_archive(address, access)
         basic = (access.username.encode(), access.password.encode()) if access.username else None
         self._client = httpx2.AsyncClient(
             auth=basic,
@@ -99,6 +102,10 @@ class Proxy:
             ) from error
         if answer.status_code >= 400 or 300 <= answer.status_code != 304:
             await answer.aclose()
+            if answer.status_code not in (401, 403, 404):
+                cut = await cut_frames(self._archive, path)
+                if cut is not None:
+                    return cut
             raise _refusal(answer.status_code)
         return self._answer(request, answer)
 

@@ -100,11 +100,12 @@ class FolderObjects:
             return {path: row for path, (_, row) in known.items()}
 
 
-def frames(path: Path, numbers: Sequence[int]) -> tuple[str, list[bytes]]:
+def frames(path: Path | bytes, numbers: Sequence[int]) -> tuple[str, list[bytes]]:
     """Take frames of an image as they are stored.
 
     Parameters
     ----------
+    path : the file, or its content
     numbers : from 1 on
 
     Returns

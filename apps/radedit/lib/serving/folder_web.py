@@ -131,7 +131,7 @@ class FolderWeb:
                 [text(row, tag) for tag in (STUDY_UID, SERIES_UID, INSTANCE_UID)] for row in rows
             ]
             paths = [self._objects.path(*uids) for uids in named]
-            return _multipart(_DICOM, (path.read_bytes() for path in paths))
+            return multipart(_DICOM, (path.read_bytes() for path in paths))
 
         @router.get("/studies/{study}", summary="Objects of a study")
         def study(study: Uid) -> Response:
@@ -148,7 +148,7 @@ class FolderWeb:
         @router.get(f"{_ONE}/frames/{{numbers}}", summary="Frames of an image, as stored")
         def pixels(study: Uid, series: Uid, instance: Uid, numbers: Numbers) -> Response:
             path = self._objects.path(study, series, instance)
-            return _multipart(*frames(path, frame_numbers(numbers)))
+            return multipart(*frames(path, frame_numbers(numbers)))
 
     def _add_pictures(self, router: APIRouter) -> None:
         def drawn(request: Request, uids: tuple[str, str, str], largest_px: int = 0) -> Response:
@@ -222,7 +222,7 @@ def _json(rows: Sequence[Row]) -> Response:
     return JSONResponse(list(rows), media_type=_JSON)
 
 
-def _multipart(media: str, contents: Iterable[bytes]) -> Response:
+def multipart(media: str, contents: Iterable[bytes]) -> Response:
     """Send parts one after the other, each read when its turn comes."""
     boundary = uuid.uuid4().hex
     kind = media.partition(";")[0]
