@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol, runtime_checkable
-
-from pydicom.dataset import Dataset
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from radedit_dicom.errors import ArchiveError
+
+if TYPE_CHECKING:
+    from pydicom.dataset import Dataset
 
 _UID = re.compile(r"[0-9.]{1,64}")
 

@@ -19,7 +19,7 @@ from radedit_dicom.film import read_film
 from radedit_dicom.gate import is_phantom
 from radedit_dicom.parsing import parse
 from radedit_dicom.provenance import pixel_sha256, read_private
-from radedit_dicom.segmentation import LABEL_MAP_CLASS
+from radedit_dicom.vocabulary import LABEL_MAP_CLASS
 
 TIMEOUT_S = 120.0
 #: dciodvfy's dictionary of 2022 does not know SyntheticData (0008,001C); nothing else passes.

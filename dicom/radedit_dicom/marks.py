@@ -7,14 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import count
+from typing import TYPE_CHECKING
 
-from highdicom.sr.coding import CodedConcept
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from radedit_dicom import vocabulary as words
 from radedit_dicom.provenance import Provenance, contributing_equipment, write_private
 from radedit_dicom.study import StudyContext
+
+if TYPE_CHECKING:
+    from highdicom.sr.coding import CodedConcept
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,8 @@ def first_series_numbers(provenance: Provenance) -> Iterator[int]:
 
 def code_item(code: Code) -> CodedConcept:
     """Make a code sequence item of a code."""
+    from highdicom.sr.coding import CodedConcept  # who reads needs none
+
     return CodedConcept.from_code(code)
 
 

@@ -8,16 +8,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from highdicom import ContributingEquipment
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.uid import PYDICOM_ROOT_UID, UID, generate_uid
 
 from radedit_dicom import vocabulary as words
 from radedit_dicom.errors import ProvenanceError
+
+if TYPE_CHECKING:
+    from highdicom import ContributingEquipment
 
 _JSON, _EDIT_ID, _MODEL_HASH, _PIXEL_HASH = 0x01, 0x02, 0x03, 0x04
 
@@ -251,6 +253,8 @@ def read_private(dataset: Dataset) -> Provenance:
 
 def contributing_equipment(provenance: Provenance) -> ContributingEquipment:
     """Item that names the program as what synthesised the object (PS3.3 C.12.1.1.5)."""
+    from highdicom import ContributingEquipment  # who reads needs none
+
     return ContributingEquipment(
         manufacturer=words.MANUFACTURER,
         purpose_of_reference=words.SYNTHESIZING_EQUIPMENT,

@@ -16,7 +16,8 @@ from radedit_dicom.errors import SegmentNotFoundError
 from radedit_dicom.film import MAX_PIXELS, Film
 from radedit_dicom.gate import is_native
 from radedit_dicom.segment_grid import placement, unusable
-from radedit_dicom.segmentation import LABEL_MAP_CLASS, MAX_SEGMENTS
+from radedit_dicom.segmentation import MAX_SEGMENTS
+from radedit_dicom.vocabulary import LABEL_MAP_CLASS
 
 _SHOWN = 20  # labels in a sentence
 _CODE_VALUES = ("CodeValue", "LongCodeValue", "URNCodeValue")

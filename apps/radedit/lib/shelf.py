@@ -27,7 +27,6 @@ from radedit_dicom.film import Film, read_film
 from radedit_dicom.label_segmentation import About, LabelNote, build_label, note_of
 from radedit_dicom.parsing import parse
 from radedit_dicom.segment_reader import read_segmentation
-from radedit_dicom.segmentation import LABEL_MAP_CLASS
 
 LISTED_S = 10.0  # how long a listing is believed; one request asks for it several times
 FOREIGN_TAG = "final"
@@ -233,7 +232,7 @@ class Shelf:
 
     def _note(self, instance: Instance) -> LabelNote | None:
         uid = instance.sop_instance_uid
-        if instance.sop_class_uid not in ("", SegmentationStorage, LABEL_MAP_CLASS):
+        if instance.sop_class_uid not in ("", SegmentationStorage, words.LABEL_MAP_CLASS):
             return None
         if uid not in self._notes:
             self._notes[uid] = note_of(parse(self.archive.fetch(instance), pixels=False))
