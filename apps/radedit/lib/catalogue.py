@@ -18,7 +18,7 @@ from typing import Any
 from radedit.lib.edit.backbone.files import check_pins, component_files, file_digests
 from radedit.lib.errors import CheckpointError, OutputError, ParameterError
 from radedit.lib.settings import COMPONENTS, Access, ModelSpec, Settings, load_settings
-from radedit.lib.settings_file import CONFIG, SCORER
+from radedit.lib.settings_file import CONFIG, NAME, SCORER
 
 
 @dataclass(frozen=True)
@@ -98,6 +98,10 @@ def add(addition: Addition, config: Path) -> ModelSpec:
     OutputError
         The settings file cannot be written.
     """
+    if not NAME.fullmatch(addition.name):
+        raise ParameterError(
+            f"'{addition.name}' is no name of a model; use a-z, 0-9, '-' and '_', such as roentgen."
+        )
     try:
         before = config.read_text("utf-8") if config.exists() else ""
     except (OSError, UnicodeDecodeError):

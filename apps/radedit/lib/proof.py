@@ -1,8 +1,8 @@
 """Whether a checkpoint is what it should be: by hash, by shape and by what it does to a film.
 
 Hashes say that the files are the right ones where someone has published them; the shapes that
-they fit together; and two figures that together they do what they were trained for. Weights of
-the wrong VAE, of a wrong scaling, noise schedule or kind of prediction load without an error,
+they fit together; and figures that together they do what they were trained for. Untrained or
+damaged weights, another VAE's scaling and another kind of prediction load without an error,
 and only the figures tell.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -30,6 +30,9 @@ MIN_PSNR_DB: Final = 25.0
 #: Mean squared error of the predicted noise, whose own mean square is 1.
 MAX_UNEXPLAINED: Final = 0.5
 NOISE_LEVELS: Final = (0.2, 0.5, 0.8)  # of the training timesteps
+#: A VAE's scaling factor is there to bring this near 1.
+LATENT_STD: Final = (0.4, 2.5)
+PREDICTIONS: Final = ("epsilon", "v_prediction")
 SEED: Final = 0
 
 
@@ -47,8 +50,10 @@ class Proof:
     shape : mapping of str to value
         Sizes, read off what was loaded.
     figures : mapping of str to float
-        `reconstruction_psnr_db` in dB; `noise_unexplained_T` for each noise level T, 0 = all of
-        the noise was recognised, 1 = none.
+        `reconstruction_psnr_db` in dB; `latent_std`, of the film's scaled latents;
+        `noise_unexplained_T` for each noise level T, 0 = all of the noise was recognised, 1 =
+        none; `noise_unexplained_otherwise`, the mean of those with the network's answer taken
+        for the other kind of prediction, which must be worse.
     faults : tuple of str
         One sentence each; none = it is right as far as can be told here.
     notes : tuple of str
@@ -86,8 +91,7 @@ def prove(settings: Settings, spec: ModelSpec, film: NDArray[np.float32]) -> Pro
         backbone = load_backbone(spec, dtype=dtype, device=settings.device)
     except CheckpointError as error:
         return Proof(spec.name, spec.licence, faults=(str(error),))
-    figures = {"reconstruction_psnr_db": reconstruction(backbone, film)}
-    figures |= noise_unexplained(backbone, film)
+    figures = figures_of(backbone, film)
     notes, scored = _scorer(spec, backbone)
     return Proof(
         spec.name,
@@ -115,6 +119,19 @@ def shape_of(backbone: Backbone) -> dict[str, Any]:
         "max_tokens": backbone.max_tokens,
         "padding_is_masked": backbone.text.mask_padding,
         "prediction": backbone.noise.prediction_type,
+    }
+
+
+def figures_of(backbone: Backbone, film: NDArray[np.float32]) -> dict[str, float]:
+    """Measure what the networks do to a film; see `Proof.figures`."""
+    other = PREDICTIONS[1 - PREDICTIONS.index(backbone.noise.prediction_type)]
+    otherwise = replace(backbone, noise=replace(backbone.noise, prediction_type=other))
+    misread = noise_unexplained(otherwise, film).values()
+    return {
+        "reconstruction_psnr_db": reconstruction(backbone, film),
+        "latent_std": float(backbone.encode(_square(backbone, film)[1]).std()),
+        **noise_unexplained(backbone, film),
+        "noise_unexplained_otherwise": sum(misread) / len(misread),
     }
 
 
@@ -155,7 +172,8 @@ def noise_unexplained(backbone: Backbone, film: NDArray[np.float32]) -> dict[str
 
 
 def _square(backbone: Backbone, film: NDArray[np.float32]) -> tuple[SquareGrid, torch.Tensor]:
-    grid = SquareGrid(*film.shape, backbone.image_size)
+    rows, cols = film.shape
+    grid = SquareGrid(rows, cols, backbone.image_size)
     return grid, torch.from_numpy(grid.down(film) * 2 - 1)[None, None]
 
 
@@ -167,12 +185,23 @@ def _faults(figures: Mapping[str, float]) -> list[str]:
             f"the VAE gives a film back with {psnr:.1f} dB, expected {MIN_PSNR_DB:g} or more: its "
             "weights are not those of a trained VAE, or its configuration is another's."
         )
-    worst = max(value for key, value in figures.items() if key.startswith("noise_"))
-    if not worst <= MAX_UNEXPLAINED:
+    spread, (low, high) = figures["latent_std"], LATENT_STD
+    if not low <= spread <= high:
         faults.append(
-            f"the U-Net does not recognise {worst:.0%} of the noise in a film, expected "
-            f"{MAX_UNEXPLAINED:.0%} or less: U-Net, VAE scaling, noise schedule or kind of "
-            "prediction do not belong together."
+            f"a film's latents have a standard deviation of {spread:.2g}, expected {low:g} to "
+            f"{high:g}: the VAE's scaling_factor is another's."
+        )
+    otherwise = figures["noise_unexplained_otherwise"]
+    noise = [v for k, v in figures.items() if k.startswith("noise_")][: len(NOISE_LEVELS)]
+    if not max(noise) <= MAX_UNEXPLAINED:
+        faults.append(
+            f"the U-Net does not recognise {max(noise):.0%} of the noise in a film, expected "
+            f"{MAX_UNEXPLAINED:.0%} or less: it is not trained, or not with this VAE and scheduler."
+        )
+    elif otherwise <= sum(noise) / len(noise):
+        faults.append(
+            "the U-Net recognises noise better when its answer is taken for the other kind of "
+            "prediction: the scheduler's prediction_type is wrong."
         )
     return faults
 

@@ -20,7 +20,7 @@ SCORER: Final = "scorer"  # a component that a model may do without
 CONFIG: Final = "RADEDIT_CONFIG"  # names the user's file
 # Variables that others read and check: access to archives, the server, sign-on, the job queue.
 _OTHERS: Final = ("RADEDIT_ARCHIVE_", "RADEDIT_SERVER_", "RADEDIT_OIDC_", "RADEDIT_JOBS_")
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")
+NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]*")  # of a model
 _VARIABLES: Final[Mapping[str, tuple[str, type]]] = MappingProxyType(
     {
         "RADEDIT_MODELS_DIR": ("models_dir", str),
@@ -107,7 +107,7 @@ def _read(path: Path) -> dict[str, Any]:
         tree["pseudonym_key_file"] = _beside(path, tree["pseudonym_key_file"])
     for name, model in tree.get("models", {}).items():
         where = f"{path}, model '{name}'"
-        if not isinstance(model, dict) or not _NAME.fullmatch(name):
+        if not isinstance(model, dict) or not NAME.fullmatch(name):
             raise ParameterError(f"{where}: expected a table with a name of a-z, 0-9, '-' and '_'.")
         _typed(model, _MODEL, where)
         if "folder" in model:
