@@ -30,6 +30,8 @@ from radedit.lib.mask_files import label_numbers
 
 CONFIGS: Final = ("inference.json", "inference.yaml")
 WEIGHTS: Final = ("model.pt", "model.ts")
+#: What metadata call an output that is no image.
+NUMBERS: Final = frozenset({"probabilities", "classes", "classification", "labels"})
 LEVELS: Final = 65535  # of the picture: white
 
 
@@ -84,7 +86,7 @@ class Bundle:
             int(number): str(name) for number, name in result.get("channel_def", {}).items()
         }
         self.labels = _labels(result.get("channel_def", {}))
-        self.segments = bool(result.get("spatial_shape"))
+        self.segments = not {str(result.get("type")), str(result.get("format"))} & NUMBERS
 
     def label_image(
         self, display: NDArray[np.float32], spacing_mm: tuple[float, float] | None
