@@ -33,13 +33,20 @@ class RouteNode:
     port : that it listens on
     body : of the TOML file, behind `spool`, `[receive]` and `[study]`
     receive, study : further lines of those tables
+    reserve_gb : room on the disk that it leaves free
     """
 
     def __init__(
-        self, folder: Path, port: int, body: str, receive: str = "", study: str = "quiet_s = 1"
+        self,
+        folder: Path,
+        port: int,
+        body: str,
+        receive: str = "",
+        study: str = "quiet_s = 1",
+        reserve_gb: float = 0,
     ) -> None:
         self.folder, self.port = folder, port
-        self._receive, self._study = receive, study
+        self._receive, self._study, self._reserve_gb = receive, study, reserve_gb
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self.write(body)
@@ -66,7 +73,7 @@ class RouteNode:
         """Write the route's file, over the one before."""
         text = (
             f'spool = "spool"\n[receive]\nport = {self.port}\ncallers = ["{CALLER}"]\n'
-            f"reserve_gb = 0\n{self._receive}\n[study]\n{self._study}\n{body}\n"
+            f"reserve_gb = {self._reserve_gb}\n{self._receive}\n[study]\n{self._study}\n{body}\n"
         )
         staged = self.file.with_suffix(".new")
         staged.write_text(text)

@@ -9,12 +9,12 @@ from typing import Any
 
 from pydicom.dataset import Dataset
 
-from radedit.lib.cases import Case
+from radedit.lib.cases import Case, EditRequest
 from radedit.lib.deliver import Manner
 from radedit.lib.deliver import Outbox as Store
 from radedit.lib.errors import FilmError, NotFoundError, RequestError
 from radedit.lib.pipeline import Editor
-from radedit.lib.routing.settings import request_of
+from radedit.lib.routing.settings import edit_fields
 from radedit.lib.sources import FilmSources
 from radedit_dicom.archive import Instance, Query, instance_of
 from radedit_dicom.errors import (
@@ -82,7 +82,7 @@ class EditStep:
         path = self._path(job.subject)
         film = read_film(path)
         settings = job.action["settings"]
-        request = request_of(settings)
+        request = EditRequest(**edit_fields(settings))
         store = FolderArchive(self.spool.results(job.name))
         mode: StudyMode = "same" if settings.get("study") == "same" else "new"
         manner = Manner(mode, self.editor.settings.pseudonym_key, settings.get("compress", "none"))

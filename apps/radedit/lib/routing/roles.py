@@ -145,9 +145,10 @@ def _work(place: Place, end: threading.Event, role: str) -> None:
     from radedit.lib.routing.worker import Worker
 
     worker = Worker(place.spool, place.journal, place.audit, role, place.route.jobs)
+    enough = place.route.receive.reserve_bytes // 4  # the rest of the reserve is for results
     while not end.is_set():
         try:
-            if not worker.one():
+            if place.spool.free_bytes() < enough or not worker.one():
                 end.wait(_TICK_S)
         except sqlite3.OperationalError as error:
             _wait_for_room(error, end)

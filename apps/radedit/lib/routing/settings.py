@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from radedit.lib.cases import EditRequest
 from radedit.lib.errors import ParameterError, RadEditError
 from radedit.lib.mask_grammar import parse
 from radedit.lib.parameters import PARAMETERS, validate_parameters
@@ -44,11 +43,12 @@ def checker(settings: Settings) -> Callable[[Action], None]:
     def check(action: Action) -> None:
         try:
             if action.kind == "edit":
-                request = request_of(action.settings)
-                validate_parameters(request.parameters, settings.defaults_for(request.model))
-                for mask in (request.edit_mask, request.keep_mask):
-                    if mask is not None:
-                        parse(mask)
+                given = edit_fields(action.settings)
+                defaults = settings.defaults_for(given.get("model"))
+                validate_parameters(given["parameters"], defaults)
+                for name in ("edit_mask", "keep_mask"):
+                    if name in given:
+                        parse(given[name])
             elif action.kind == "stress":
                 _check_stress(action.settings)
         except RadEditError as error:
@@ -59,13 +59,18 @@ def checker(settings: Settings) -> Callable[[Action], None]:
     return check
 
 
-def request_of(given: Mapping[str, Any]) -> EditRequest:
-    """Make the request of an edit action.
+def edit_fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the fields of an edit action's `cases.EditRequest`, without what that imports.
 
     Parameters
     ----------
     given : mapping
         prompt, masks and so on as texts; the parameters of an edit; study, compress.
+
+    Returns
+    -------
+    dict
+        The texts that are given, and "parameters".
 
     Raises
     ------
@@ -83,7 +88,7 @@ def request_of(given: Mapping[str, Any]) -> EditRequest:
     if given.get("compress", "none") not in SYNTAXES:
         raise ParameterError(f"compress must be one of {', '.join(SYNTAXES)}.")
     parameters = {name: given[name] for name in PARAMETERS if name in given}
-    return EditRequest(**texts, parameters=parameters)
+    return {**texts, "parameters": parameters}
 
 
 def _check_stress(given: Mapping[str, Any]) -> None:

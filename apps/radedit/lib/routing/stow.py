@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from radedit_dicom.router.errors import RefusedError
-from radedit_dicom.router.intake import OUT_OF_RESOURCES, Intake
+from radedit_dicom.router.intake import OUT_OF_RESOURCES, Arrival, Intake
 from radedit_dicom.router.listener import Bounds
 from radedit_dicom.router.part10 import arrival_of
 
@@ -63,7 +63,7 @@ def _take_all(body: bytes, boundary: bytes, intake: Intake) -> Response:
     for content in contents:
         item = Dataset()
         try:
-            arrival = arrival_of(content, SOURCE)
+            arrival = _opened(content, intake)
             item.ReferencedSOPClassUID = arrival.sop_class
             item.ReferencedSOPInstanceUID = arrival.uid
             intake.take(arrival)
@@ -78,6 +78,14 @@ def _take_all(body: bytes, boundary: bytes, intake: Intake) -> Response:
         answer.FailedSOPSequence = failed
     status = 200 if not failed else 202 if taken else 507 if worst == OUT_OF_RESOURCES else 409
     return Response(answer.to_json(), status, media_type=_JSON)
+
+
+def _opened(content: bytes, intake: Intake) -> Arrival:
+    try:
+        return arrival_of(content, SOURCE)
+    except RefusedError as refusal:
+        intake.refused(SOURCE, str(refusal))
+        raise
 
 
 def parts(body: bytes, boundary: bytes) -> list[bytes]:
