@@ -1,8 +1,9 @@
 // Drawing a mask without leaving the panel: a segmentation of our own, and OHIF's brushes.
+import { setSegments } from './segments.mjs';
+
 const NAME = 'RadEdit';
 const SEGMENTS = { edit: 1, keep: 2 };
 const LABELS = { edit: 'edit mask', keep: 'keep mask' };
-const COLOURS = { edit: [255, 112, 67, 255], keep: [64, 196, 255, 255] };
 const TOOLS = { draw: 'CircularBrush', erase: 'CircularEraser', look: 'WindowLevel' };
 const GROUP = 'default';
 
@@ -15,22 +16,15 @@ export async function startDrawing(films, { viewportId, film }, which) {
       viewportId,
       options: { segmentationId, label: NAME, createInitialSegment: false },
     });
-    setSegments(segmentationService, segmentationId, viewportId);
+    const segments = ['edit', 'keep'].map(each => ({
+      segmentIndex: SEGMENTS[each],
+      label: LABELS[each],
+    }));
+    setSegments(segmentationService, segmentationId, viewportId, segments);
   }
   segmentationService.setActiveSegmentation(viewportId, segmentationId);
   segmentationService.setActiveSegment(segmentationId, SEGMENTS[which]);
   return `drawn:${segmentationId}:${SEGMENTS[which]}`;
-}
-
-function setSegments(service, segmentationId, viewportId) {
-  for (const index of Object.keys(service.getSegmentation(segmentationId)?.segments ?? {})) {
-    service.removeSegment(segmentationId, Number(index));
-  }
-  for (const which of ['edit', 'keep']) {
-    const segmentIndex = SEGMENTS[which];
-    service.addSegment(segmentationId, { segmentIndex, label: LABELS[which] });
-    service.setSegmentColor(viewportId, segmentationId, segmentIndex, COLOURS[which]);
-  }
 }
 
 /** Take up a brush, an eraser, or lay both down. */

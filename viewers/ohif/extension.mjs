@@ -45,7 +45,7 @@ export default {
     return [
       {
         name: 'edit',
-        iconName: 'tab-segmentation',
+        iconName: 'tab-roi-threshold',
         iconLabel: 'RadEdit',
         label: 'RadEdit',
         component: () => host(place),

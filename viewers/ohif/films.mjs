@@ -1,5 +1,8 @@
 // Which film is worked on, and an edit shown beside it.
+import { setSegments } from './segments.mjs';
+
 const LINK = 'radedit-link';
+const OUTLINES = { renderOutline: true, outlineWidth: 2, renderFill: true, fillAlpha: 0.06 };
 const WAIT_MS = 30000;
 
 export class Films {
@@ -37,7 +40,10 @@ export class Films {
     ]);
     await this.shows(left, film);
     await this.shows(right, result);
-    if (masks) await this.overlay(right, masks, result);
+    if (masks) {
+      await this.overlay(right, masks, result);
+      await this.echo(left, masks);
+    }
     this.link([left, right]);
     grid.setActiveViewportId(left);
     return { left, right };
@@ -78,14 +84,65 @@ export class Films {
   /** Lay the masks of a SEG over a viewport as outlines. */
   async overlay(viewportId, masks, result) {
     const { segmentationService } = this.services;
-    // OHIF takes the oldest of the series that a SEG refers to, which is the original here.
     masks.referencedDisplaySetInstanceUID = result.displaySetInstanceUID;
     await masks.load?.({ headers: {} });
     const segmentationId = masks.displaySetInstanceUID;
     const type = 'Labelmap';
     await segmentationService.addSegmentationRepresentation(viewportId, { segmentationId, type });
-    const outlines = { renderOutline: true, outlineWidth: 2, renderFill: true, fillAlpha: 0.06 };
-    segmentationService.setStyle({ viewportId, segmentationId, type }, outlines);
+    segmentationService.setStyle({ viewportId, segmentationId, type }, OUTLINES);
+  }
+
+  /** Lay the same masks over the original: its pixels are the same, only its series is another. */
+  async echo(viewportId, masks) {
+    const { segmentationService } = this.services;
+    const from = segmentationService.getSegmentation(masks.displaySetInstanceUID);
+    const segmentationId = `${masks.displaySetInstanceUID}-on-original`;
+    const type = 'Labelmap';
+    if (segmentationService.getSegmentation(segmentationId)) {
+      await segmentationService.addSegmentationRepresentation(viewportId, { segmentationId, type });
+    } else {
+      await this.commands.run('createLabelmapForViewport', {
+        viewportId,
+        options: { segmentationId, label: 'of an edit', createInitialSegment: false },
+      });
+      this.copy(from, segmentationId, viewportId);
+    }
+    segmentationService.setStyle({ viewportId, segmentationId, type }, OUTLINES);
+  }
+
+  copy(from, segmentationId, viewportId) {
+    const { segmentationService } = this.services;
+    const { cornerstone, cornerstoneTools } = this.libraries;
+    const to = segmentationService.getSegmentation(segmentationId);
+    setSegments(segmentationService, segmentationId, viewportId, Object.values(from.segments));
+    const voxels = segmentation =>
+      segmentation.representationData.Labelmap.imageIds.map(
+        id => cornerstone.cache.getImage(id).voxelManager
+      );
+    const [target] = voxels(to);
+    const values = target.getScalarData();
+    for (const source of voxels(from)) {
+      source.getScalarData().forEach((value, index) => {
+        if (value) values[index] = value;
+      });
+    }
+    target.setScalarData(values);
+    const { triggerSegmentationEvents } = cornerstoneTools.segmentation;
+    triggerSegmentationEvents.triggerSegmentationDataModified(segmentationId);
+  }
+
+  /**
+   * Point each SEG to the first series it refers to. OHIF takes whichever of them it met first,
+   * which for a SEG of an edit in its film's own study is the original.
+   */
+  mendReferences() {
+    const sets = this.services.displaySetService;
+    for (const masks of sets.getActiveDisplaySets().filter(set => set.Modality === 'SEG')) {
+      const [first] = sets.getDisplaySetsForSeries(masks.referencedSeriesInstanceUID) ?? [];
+      if (first && !masks.isLoaded) {
+        masks.referencedDisplaySetInstanceUID = first.displaySetInstanceUID;
+      }
+    }
   }
 
   /** Let viewports be moved, zoomed and windowed as one. */

@@ -131,6 +131,8 @@ class Panel {
         .forEach(event => service.subscribe(event, () => this.soon()));
     listen(viewportGridService, 'ACTIVE_VIEWPORT_ID_CHANGED', 'GRID_STATE_CHANGED', 'VIEWPORTS_READY');
     listen(displaySetService, 'DISPLAY_SETS_ADDED', 'DISPLAY_SETS_CHANGED');
+    const { DISPLAY_SETS_ADDED } = displaySetService.EVENTS;
+    displaySetService.subscribe(DISPLAY_SETS_ADDED, () => this.films.mendReferences());
     listen(segmentationService, 'SEGMENTATION_ADDED', 'SEGMENTATION_MODIFIED', 'SEGMENTATION_REMOVED');
   }
 
