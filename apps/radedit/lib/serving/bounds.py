@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from radedit.lib.serving.config import MB, Limits
 from radedit.lib.serving.messages import RefusedError, header, refuse
 
-_FORM_BYTES = 64 * 1024
+_FORM_BYTES: Final = 64 * 1024
+_READ_ANYWAY: Final = MB  # to close a connection on what was sent can cost the client the answer
 
 
 class BodyBounds:
@@ -34,7 +37,8 @@ class BodyBounds:
         if announced.isascii() and announced.isdigit() and int(announced) > limit:
             await refuse(scope, receive, send, _too_long(limit))
             return
-        body = _Body(receive, limit, has_any=announced != "0" or _is_chunked(scope))
+        is_long = not announced.isdigit() or int(announced) > _READ_ANYWAY
+        body = _Body(receive, limit, is_long or _is_chunked(scope))
         await self._app(scope, body.receive, lambda message: send(body.answered(message)))
 
     def _limit(self, path: str) -> int:
@@ -52,13 +56,13 @@ class _Body:
     ----------
     receive : gives its next piece (ASGI)
     limit : in bytes
-    has_any : whether one was announced
+    is_long : whether it may be more than what is read and thrown away behind an answer
     """
 
-    def __init__(self, receive: Receive, limit: int, has_any: bool) -> None:
+    def __init__(self, receive: Receive, limit: int, is_long: bool) -> None:
         self._receive, self._limit = receive, limit
         self._read = 0
-        self._is_left = has_any
+        self._is_left = is_long
 
     async def receive(self) -> Message:
         """Give the next piece; refuse the one that makes it too long."""
@@ -71,7 +75,7 @@ class _Body:
         return message
 
     def answered(self, message: Message) -> Message:
-        """Close the connection behind an answer that did not wait for the whole body."""
+        """Close the connection behind an answer that did not wait for a long body's end."""
         if message["type"] == "http.response.start" and self._is_left:
             headers = [pair for pair in message["headers"] if pair[0].lower() != b"connection"]
             return {**message, "headers": [*headers, (b"connection", b"close")]}

@@ -11,15 +11,17 @@ from __future__ import annotations
 import inspect
 import json
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
 import anyio
 import anyio.to_thread
+import torch
 from fastapi import APIRouter, HTTPException
 from fastapi.encoders import jsonable_encoder
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, Response
 from fastapi.routing import APIRoute
 from monailabel.config import settings as monai_settings
 from monailabel.endpoints import (
@@ -42,6 +44,10 @@ from radedit.lib.serving.config import ServerConfig
 _APP_DIR: Final = Path(__file__).resolve().parents[2]
 _LIGHT: Final = (info, model, train, activelearning, scoring, datastore, session)
 _HEAVY: Final = (infer, batch_infer)
+# A model's file can be code; who may put it there is who may write the folder itself.
+_LEFT_OUT: Final = frozenset({("PUT", "/model/{model}"), ("DELETE", "/model/{model}")})
+_JSON_FIELDS: Final = frozenset({"info", "params"})
+_SESSION: Final = re.compile(r"[0-9a-fA-F-]{36}")
 # What MONAI Label answers with a bare 500 though the request is to blame.
 _BLAMED: Final[Mapping[str, int]] = {
     "Neither Image nor File not Session ID input is provided": 400,
@@ -93,10 +99,13 @@ def create_router(inferences: int) -> APIRouter:
 def _add(router: APIRouter, theirs: APIRouter, limiter: anyio.CapacityLimiter | None) -> None:
     for route in theirs.routes:
         assert isinstance(route, APIRoute)
+        methods = sorted(m for m in route.methods or () if (m, route.path) not in _LEFT_OUT)
+        if not methods:
+            continue
         router.add_api_route(
             route.path,
-            _in_thread(route.endpoint, limiter),
-            methods=sorted(route.methods or ()),
+            _in_thread(route.endpoint, limiter if "POST" in methods else None),
+            methods=methods,
             summary=route.summary,
             tags=route.tags,
             include_in_schema=route.include_in_schema,
@@ -110,27 +119,61 @@ def _in_thread(
 ) -> Callable[..., Awaitable[Response]]:
     """Run an endpoint, and turn what it gives into bytes, off the event loop."""
 
-    def answer(values: dict[str, Any]) -> Response:
-        try:
-            found = _finished(endpoint(**values))
-        except HTTPException as error:
-            status = _BLAMED.get(str(error.detail), error.status_code)
-            raise HTTPException(status, error.detail) from None
-        except json.JSONDecodeError as error:
-            raise HTTPException(400, "params is no JSON object; send one.") from error
-        except MONAILabelException as error:
-            raise HTTPException(
-                404, "There is no such task or strategy; GET /info lists them."
-            ) from error
-        return found if isinstance(found, Response) else JSONResponse(jsonable_encoder(found))
-
     async def run(**values: Any) -> Response:
-        return await anyio.to_thread.run_sync(answer, values, limiter=limiter)
+        return await anyio.to_thread.run_sync(_answer, endpoint, values, limiter=limiter)
 
     run.__name__ = endpoint.__name__
     run.__doc__ = endpoint.__doc__
     run.__signature__ = inspect.signature(endpoint)  # type: ignore[attr-defined]
     return run
+
+
+def _answer(endpoint: Callable[..., Any], values: dict[str, Any]) -> Response:
+    """Call an endpoint; what it answers with a bare 500 though the request is to blame is a 4xx."""
+    try:
+        found = _finished(endpoint(**_checked(values)))
+    except HTTPException as error:
+        status = _BLAMED.get(str(error.detail), error.status_code)
+        raise HTTPException(status, error.detail) from None
+    except MONAILabelException as error:
+        raise HTTPException(
+            404, "There is no such task or strategy; GET /info lists them."
+        ) from error
+    except AssertionError as error:  # of a ZIP file without anything in it
+        raise HTTPException(404, "There are no labelled films to hand out.") from error
+    if isinstance(found, FileResponse) and not Path(found.path).is_file():
+        raise HTTPException(404, "There is no such file.")
+    return found if isinstance(found, Response) else JSONResponse(jsonable_encoder(found))
+
+
+def _checked(values: dict[str, Any]) -> dict[str, Any]:
+    """Check what MONAI Label takes as it comes.
+
+    Raises
+    ------
+    fastapi.HTTPException
+        400: a form field that must hold a JSON object holds none, or an archive shall be
+        unpacked, which can write anywhere; 404: a session's id is none, or might be a path.
+    """
+    if values.get("uncompress"):
+        raise HTTPException(400, "Archives are not unpacked here; send the film itself.")
+    for name in _JSON_FIELDS & values.keys():
+        if isinstance(values[name], str) and not _is_object(values[name]):
+            raise HTTPException(400, f"{name} is no JSON object; send {{...}}.")
+    session_id = values.get("session_id")
+    if session_id and not _SESSION.fullmatch(session_id):
+        raise HTTPException(404, "There is no such session.")
+    params = values.get("params")
+    if isinstance(params, dict) and params.get("multi_gpu") and not torch.cuda.is_available():
+        values = {**values, "params": {**params, "multi_gpu": False}}  # its default, which fails
+    return values
+
+
+def _is_object(text: str) -> bool:
+    try:
+        return isinstance(json.loads(text or "{}"), dict)
+    except (ValueError, RecursionError):
+        return False
 
 
 def _finished(coroutine: Any) -> Any:
