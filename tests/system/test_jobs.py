@@ -31,7 +31,9 @@ PATIENCE_S = 600.0
 
 
 def step_is_done(queue: JobQueue) -> bool:
-    return any(0 < job.done < job.total for job in queue.list(["running"]))
+    found = queue.list()
+    assert not all(job.has_ended for job in found), "too late to kill anything"
+    return any(0 < job.done < job.total for job in found if job.state == "running")
 
 
 def all_ended(queue: JobQueue, ids: list[str]) -> Callable[[], bool]:

@@ -50,7 +50,7 @@ def run(queue: JobQueue, editor: Editor, studies: Path) -> Callable[..., Batches
     def run(job: str, most: int = 4, ticket: str = "") -> Batches:
         batches = Batches(editor, Films.open(str(studies), {}, editor.settings), most)
         turn = Turn(queue.engine, ticket or ticket_of(queue, job))
-        batches.run(turn, turn.take(job, most)[0])
+        batches.run(turn, turn.take(job, most))
         return batches
 
     return run

@@ -25,7 +25,7 @@ def ticket_of(queue: JobQueue, job: str) -> str:
 
 def take(queue: JobQueue, job: str, most: int = 4, ticket: str = "") -> tuple[Turn, list[Taken]]:
     turn = Turn(queue.engine, ticket or ticket_of(queue, job))
-    return turn, turn.take(job, most)[0]
+    return turn, turn.take(job, most)
 
 
 def count(queue: JobQueue, table: sa.Table) -> int:
@@ -39,12 +39,23 @@ def test_a_turn_takes_its_job_and_waiting_ones_of_the_same_plan_oldest_first(
     wanted = [ask(), ask(), ask(steps=5), ask(), ask(parameters={"guidance": 2.0}), ask(), ask()]
     ids = [queue.submit(request)[0].id for request in wanted]
     turn = Turn(queue.engine, ticket_of(queue, ids[1]))
-    taken, mates = turn.take(ids[1], 4)
-    assert {job.id for job in taken} == {ids[1], ids[0], ids[3], ids[5]}
-    assert set(mates) == {ticket_of(queue, ids[n]) for n in (0, 3, 5)}
+    taken = turn.take(ids[1], 4)
+    assert [job.id for job in taken] == [ids[0], ids[1], ids[3], ids[5]]
     running = queue.list(["running"])
     assert {job.id for job in running} == {job.id for job in taken}
     assert all(job.attempts == 1 and job.started is not None for job in running)
+
+
+def test_a_turn_whose_job_went_along_with_another_takes_the_next_that_waits(
+    queue: JobQueue, ask: Ask
+) -> None:
+    ids = [queue.submit(ask())[0].id for _ in range(3)]
+    tickets = [ticket_of(queue, job) for job in ids]
+    found = [
+        take(queue, *given, ticket=t)[1]
+        for given, t in zip(((ids[0], 2), (ids[1], 2), (ids[2], 2)), tickets, strict=True)
+    ]
+    assert [[job.id for job in taken] for taken in found] == [ids[:2], ids[2:], []]
 
 
 def test_what_was_asked_comes_back_whole(queue: JobQueue, ask: Ask) -> None:

@@ -2,9 +2,12 @@
 
 A turn is a workflow of DBOS, which sees to it that each runs, on one worker at a time, and runs
 again elsewhere when its worker is gone. It takes the job it was queued for, and with it jobs of
-the same plan that wait as well. Who runs a turn draws a `runner`; whatever is written on a job
-asks for that runner and for the state "running", so a worker that was thought dead, or whose job
-was cancelled, writes nothing any more.
+the same plan that wait as well; a turn whose job went along with another one takes the next that
+waits, so that there is a turn for every waiting job.
+
+Who runs a turn draws a `runner`. Whatever is written on a job asks for that runner and for the
+state "running", so a worker that was thought dead, or whose job was cancelled, writes nothing any
+more.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from radedit.lib.jobs.database import insert_of, now
-from radedit.lib.jobs.model import STORING, JobRequest
+from radedit.lib.jobs.model import EDIT, STORING, JobRequest
 from radedit.lib.jobs.tables import checkpoints, jobs, masks
 
 MOST_FRUITLESS: Final = 5  # so often may a job's worker end before it has finished one step
@@ -59,54 +62,52 @@ class Turn:
         self.runner = uuid4().hex
         self._change = {"version": jobs.c.version + 1}
 
-    def take(self, job: str, most: int) -> tuple[list[Taken], list[str]]:
-        """Take the job and its mates, or those that an earlier execution of this turn took.
+    def take(self, job: str, most: int) -> list[Taken]:
+        """Take jobs that wait, or those that an earlier execution of this turn took.
 
         Parameters
         ----------
-        job : that the turn was queued for
+        job : that the turn was queued for; if it runs or has ended by now, the job that waits
+            longest is taken in its place
         most : jobs of one batch
 
         Returns
         -------
-        the jobs in the order they were queued, none if the job runs elsewhere or has ended; and
-        the tickets of the mates, which have nothing left to do
+        in the order they were queued; none if no job waits
         """
         taken = {
             **self._change, "state": "running", "runner": self.runner, "stage": "preparing",
             "attempts": jobs.c.attempts + 1, "turn": self._ticket, "started": now(self._engine),
         }  # fmt: skip
         of_turn = sa.and_(jobs.c.turn == self._ticket, jobs.c.state == "running")
-        first = sa.and_(jobs.c.id == job, jobs.c.ticket == self._ticket, jobs.c.state == "queued")
-        mates: list[str] = []
         with self._engine.begin() as connection:
-            again = connection.execute(jobs.update().where(of_turn).values(taken)).rowcount
-            if not again:
-                claim = jobs.update().where(first).values(taken)
-                leader = connection.execute(claim.returning(jobs.c.plan, jobs.c.fruitless)).first()
+            if not connection.execute(jobs.update().where(of_turn).values(taken)).rowcount:
+                its_own = sa.case((jobs.c.id == job, 0), else_=1)
+                first = _waiting(1).order_by(its_own, jobs.c.queued, jobs.c.id)
+                claim = jobs.update().where(jobs.c.id.in_(first.scalar_subquery())).values(taken)
+                columns = (jobs.c.id, jobs.c.plan, jobs.c.fruitless)
+                leader = connection.execute(claim.returning(*columns)).first()
                 if leader is None:
-                    return [], []
+                    return []
                 if most > 1 and leader.fruitless < ALONE_AFTER:
-                    mates = self._mates(connection, job, leader.plan, most - 1, taken)
-            return self._read(connection), mates
+                    self._take_mates(connection, leader, most - 1, taken)
+            return self._read(connection)
 
-    def _mates(
-        self, connection: sa.Connection, job: str, plan: str, most: int, taken: dict[str, Any]
-    ) -> list[str]:
+    def _take_mates(
+        self, connection: sa.Connection, leader: sa.Row[Any], most: int, taken: dict[str, Any]
+    ) -> None:
         """Take waiting jobs of a plan that begin at the beginning, if the first one does too."""
         begun = sa.select(checkpoints.c.job)
-        if connection.execute(begun.where(checkpoints.c.job == job)).first():
-            return []
-        waiting = (
-            sa.select(jobs.c.id)
-            .where(jobs.c.state == "queued", jobs.c.plan == plan)
-            .where(jobs.c.fruitless < ALONE_AFTER, jobs.c.id.not_in(begun))
+        if connection.execute(begun.where(checkpoints.c.job == leader.id)).first():
+            return
+        mates = (
+            _waiting(most)
+            .where(jobs.c.plan == leader.plan, jobs.c.fruitless < ALONE_AFTER)
+            .where(jobs.c.id.not_in(begun))
             .order_by(jobs.c.queued, jobs.c.id)
-            .limit(most)
-            .with_for_update(skip_locked=True)
         )
-        claim = jobs.update().where(jobs.c.id.in_(waiting.scalar_subquery())).values(taken)
-        return [str(row.ticket) for row in connection.execute(claim.returning(jobs.c.ticket))]
+        change = jobs.update().where(jobs.c.id.in_(mates.scalar_subquery()))
+        connection.execute(change.values(taken))
 
     def _read(self, connection: sa.Connection) -> list[Taken]:
         ours = jobs.c.runner == self.runner
@@ -141,7 +142,8 @@ class Turn:
             if rows:
                 insert = insert_of(self._engine)(checkpoints)
                 new = {name: insert.excluded[name] for name in ("step", "seat", "batch", "delta")}
-                connection.execute(insert.on_conflict_do_update(["job"], set_=new), rows)
+                change = insert.on_conflict_do_update(index_elements=["job"], set_=new)
+                connection.execute(change, rows)
         return alive
 
     def tell(self, ids: Sequence[str], done: int, total: int) -> None:
@@ -200,3 +202,9 @@ class Turn:
 def _request(said: Mapping[str, Any], pngs: Mapping[str, bytes]) -> JobRequest:
     known = {field.name for field in fields(JobRequest)} - {"masks"}
     return JobRequest(**{name: said[name] for name in known if name in said}, masks=pngs)
+
+
+def _waiting(most: int) -> sa.Select[tuple[str]]:
+    """Select jobs that wait and that no other turn is about to take."""
+    waiting = sa.select(jobs.c.id).where(jobs.c.state == "queued", jobs.c.kind == EDIT)
+    return waiting.limit(most).with_for_update(skip_locked=True)

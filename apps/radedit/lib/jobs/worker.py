@@ -129,10 +129,7 @@ def _listen(config: WorkerConfig, queue: JobQueue, batches: Batches) -> None:
     @DBOS.step(name="run", retries_allowed=False)
     def run(job: str, ticket: str) -> None:
         turn = Turn(queue.engine, ticket)
-        taken, mates = turn.take(job, batches.most)
-        if mates:
-            queue.dbos.cancel_workflows(mates)
-        batches.run(turn, taken)
+        batches.run(turn, turn.take(job, batches.most))
 
     @DBOS.workflow(name=TURN, max_recovery_attempts=None)
     def one_turn(job: str) -> None:
