@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import sys
 import warnings
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from onnx import TensorProto, helper
 
 from radedit.lib.errors import FilmError, NotFoundError, ParameterError, VictimError
 from radedit.lib.victims.about import About, Input, read_about
-from radedit.lib.victims.locate import open_victim
+from radedit.lib.victims.locate import KINDS, open_victim
 from radedit.lib.victims.preprocessing import described, to_film, to_input
 
 Display = NDArray[np.float32]
@@ -175,6 +176,38 @@ def test_a_python_function_is_a_victim(tmp_path: Path, monkeypatch: pytest.Monke
     sys.modules.pop("vendors_model")
 
 
+def test_a_function_may_segment_on_the_films_pixels_and_on_no_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = (
+        "from radedit.lib.victims.protocol import Answer\n"
+        "def whole(display, valid): return Answer({}, {'white': (display > 0.5) * 1})\n"
+        "def half(display, valid): return Answer({}, {'white': display[::2] > 0.5})\n"
+    )
+    (tmp_path / "vendors_masks.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    segments = open_victim("python:vendors_masks:whole").answer(half_white()).segments
+    assert segments is not None
+    assert segments["white"].dtype == np.bool_
+    np.testing.assert_array_equal(segments["white"], half_white() > 0.5)
+    with pytest.raises(VictimError, match="another size"):
+        open_victim("python:vendors_masks:half").answer(half_white())
+    sys.modules.pop("vendors_masks")
+
+
+def test_every_file_that_the_documentation_shows_can_be_read(tmp_path: Path) -> None:
+    documented = (Path(__file__).parents[3] / "docs" / "victims.md").read_text()
+    blocks = re.findall(r"```toml\n(.*?)```", documented, re.DOTALL)
+    assert len(blocks) == 3
+    for block in blocks:
+        path = tmp_path / "shown.toml"
+        path.write_text(block)
+        victim, _ = read_about(path)
+        assert victim.partition(":")[0] in KINDS
+    shown = set(re.findall(r"^\| `(\w+):", documented, re.MULTILINE))
+    assert shown == set(KINDS)
+
+
 def test_an_embedded_victim_is_opened_by_its_name() -> None:
     victim = open_victim("embedded:pneumothorax-robust")
     assert victim.card.name == "pneumothorax-robust"
@@ -313,7 +346,7 @@ def test_opening_one_kind_loads_nothing_of_the_others(
     path.write_text("sop_instance_uid,a\n1.2.3,0.5\n")
     loaded = run_python(
         "import sys\n"
-        "from radedit.lib.victims.locate import open_victim\n"
+        "from radedit.lib.victims.locate import KINDS, open_victim\n"
         f"open_victim('csv:{path}')\n"
         "print(sorted(m for m in ('torch', 'onnxruntime', 'monai', 'pynetdicom', 'itk') "
         "if m in sys.modules))"

@@ -7,7 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from radedit.lib.errors import VictimError
+from radedit.lib.victims.protocol import Mask
 
 
 def usable_scores(found: Mapping[str, Any]) -> dict[str, float]:
@@ -31,6 +34,20 @@ def usable_scores(found: Mapping[str, Any]) -> dict[str, float]:
             )
         scores[str(label)] = score
     return scores
+
+
+def usable_segments(found: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Mask]:
+    """Check segments that came from outside; numbers other than 0 are inside.
+
+    Raises
+    ------
+    VictimError
+        One is of another size than the film.
+    """
+    segments = {str(label): np.asarray(np.asarray(mask) != 0) for label, mask in found.items()}
+    if any(mask.shape != shape for mask in segments.values()):
+        raise VictimError("the victim gave a segment of another size than the film.")
+    return segments
 
 
 def sha256_of(path: Path) -> str:

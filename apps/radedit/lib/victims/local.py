@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from radedit.lib.errors import NotFoundError, ParameterError, RadEditError, VictimError
 from radedit.lib.victims.about import About
-from radedit.lib.victims.answers import sha256_of, usable_scores
+from radedit.lib.victims.answers import sha256_of, usable_scores, usable_segments
 from radedit.lib.victims.preprocessing import checked, described, to_film, to_input
 from radedit.lib.victims.protocol import Answer, Display, Mask, VictimCard
 from radedit_dicom.film import Film
@@ -108,7 +108,9 @@ class CallableVictim:
         segments = answer.segments
         return Answer(
             usable_scores(self.about.renamed(answer.scores)),
-            None if segments is None else self.about.renamed(segments),
+            None
+            if segments is None
+            else usable_segments(self.about.renamed(segments), display.shape),
         )
 
 

@@ -14,8 +14,10 @@ import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from radedit.lib.victims.protocol import Answer, Display, Mask, Victim, VictimCard
 from radedit_dicom.film import Film
@@ -63,7 +65,8 @@ class RememberingVictim:
 
 
 def _write(path: Path, answer: Answer) -> None:
-    held = {_SCORES: np.frombuffer(json.dumps(dict(answer.scores)).encode(), dtype=np.uint8)}
+    scores = json.dumps(dict(answer.scores)).encode()
+    held: dict[str, NDArray[Any]] = {_SCORES: np.frombuffer(scores, dtype=np.uint8)}
     held |= {_SEGMENT + label: mask for label, mask in (answer.segments or {}).items()}
     if answer.segments is not None and not answer.segments:
         held[_SEGMENT] = np.zeros(0, dtype=np.bool_)  # it segments, and found nothing
