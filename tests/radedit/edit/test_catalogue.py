@@ -18,7 +18,7 @@ import radedit.lib.settings as settings_module
 from radedit.lib.catalogue import Addition, add, entries
 from radedit.lib.cli import app
 from radedit.lib.edit.backbone import load_backbone
-from radedit.lib.edit.backbone.files import file_sha256
+from radedit.lib.edit.backbone.files import REQUIRED, file_sha256
 from radedit.lib.errors import CheckpointError
 from radedit.lib.proof import MAX_UNEXPLAINED, MIN_PSNR_DB
 from radedit.lib.settings import load_settings
@@ -276,3 +276,19 @@ def test_another_film_may_be_named_and_an_unknown_model_is_refused(
     assert done.exit_code == 1, "noise is no film: the VAE cannot give it back"
     assert run("verify", "nobody").exit_code == 1
     assert "There is no model 'nobody'" in run("verify", "nobody").stderr
+
+
+# ---------------------------------------------------------------- the page for hospitals
+
+
+def test_the_page_names_every_file_repository_and_revision_of_the_registry() -> None:
+    page = (Path(__file__).resolve().parents[3] / "docs" / "models.md").read_text("utf-8")
+    for spec in load_settings({}).models.values():
+        assert f"| `{spec.name}` |" in page
+        for part, component in spec.components.items():
+            if component.repo:
+                assert f"hf download {component.repo}" in page or f'"{component.repo} ' in page
+                assert component.revision in page
+                [row] = [line for line in page.splitlines() if line.startswith(f"| `{part}/` |")]
+                for name in component.files or REQUIRED[part]:
+                    assert f"`{name}`" in row
