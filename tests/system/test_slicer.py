@@ -16,12 +16,12 @@ from pathlib import Path
 import pydicom
 import pytest
 import requests
+from orthanc import Orthanc
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXTENSION = REPOSITORY / "viewers" / "slicer"
 TESTS = EXTENSION / "RadEdit" / "Testing" / "Python"
 TOKEN = "a-token-for-this-test-0123456789"
-FILM = "film.dcm"
 RAN = re.compile(r"^Ran (\d+) tests? in [\d.]+s\n\nOK$", re.MULTILINE)
 
 
@@ -51,19 +51,21 @@ def run_unittests(python: str, name: str, **environment: str) -> int:
 
 @pytest.fixture(scope="module")
 def served(
-    rg1: Path, tmp_path_factory: pytest.TempPathFactory, new_port: Callable[[], int]
+    rg1: Path,
+    start_orthanc: Callable[..., Orthanc],
+    tmp_path_factory: pytest.TempPathFactory,
+    new_port: Callable[[], int],
 ) -> Iterator[Served]:
-    """Serve one real film with a worker and a token; ended by its own process."""
+    """Serve a real archive with one real film, by one worker; ended by its own process."""
     root = tmp_path_factory.mktemp("slicer")
-    studies = root / "studies"
-    studies.mkdir()
-    (studies / FILM).write_bytes(rg1.read_bytes())
+    archive = start_orthanc()
+    archive.upload(rg1.read_bytes())
     port = new_port()
     server = Served(f"http://127.0.0.1:{port}", root / "server.log")
-    command = [str(Path(sys.executable).with_name("radedit")), "serve", "--studies", str(studies)]
+    command = [str(Path(sys.executable).with_name("radedit")), "serve"]
     with server.log.open("wb") as out:
         process = subprocess.Popen(
-            [*command, "--state", str(root / "state"), "--port", str(port)],
+            [*command, "--studies", archive.dicom_web, "--state", str(root), "--port", str(port)],
             stdout=out,
             stderr=subprocess.STDOUT,
             env={**os.environ, "OMP_NUM_THREADS": "1", "RADEDIT_SERVER_TOKEN": TOKEN},
