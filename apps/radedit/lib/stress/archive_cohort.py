@@ -208,7 +208,8 @@ def _without_doubles(
     seen: set[str] = set()
     home: dict[str, str] = {}
     copies = strangers = 0
-    for uid in sorted(paths):
+    rank = {uid: at for at, uid in enumerate(labels)}  # whoever stands first in the table stays
+    for uid in sorted(paths, key=lambda uid: (rank.get(uid, len(rank)), uid)):
         group = labels[uid].words.get("group", "") if uid in labels else ""
         if pixels[uid] in seen:
             copies += 1

@@ -9,7 +9,6 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,6 +23,7 @@ from radedit.lib.stress.results import summarise
 from radedit.lib.stress.runner import Plan
 from radedit.lib.stress.subjects import Problem
 
+TEMPLATE: Final = Path(__file__).parents[2] / "configs" / "report" / "stress.html.j2"
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 PDF_TIMEOUT_S: Final = 300
 LEVELS: Final = {"gap": "accuracy", "off_target": "1 - score", "dice_fall": "Dice"}
@@ -95,8 +95,8 @@ def write_report(report: Mapping[str, Any], out: Path) -> dict[str, str]:
     """
     from jinja2 import Environment, StrictUndefined
 
-    template = files("radedit").joinpath("configs/report/stress.html.j2").read_text("utf-8")
-    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(template)
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    page = environment.from_string(TEMPLATE.read_text("utf-8"))
     html, numbers = out / "report.html", out / "report.json"
     try:
         numbers.write_text(json.dumps(_bare(report), indent=1, allow_nan=False) + "\n", "utf-8")

@@ -6,6 +6,8 @@ ASSD the mean of all surface distances of both directions (MONAI's symmetric ave
 
 from __future__ import annotations
 
+import warnings
+
 from radedit.lib.stress.subjects import Mask
 
 
@@ -35,10 +37,13 @@ def outline_measures(
     if not measurable or spacing_mm is None:
         return {"dice": dice, "hd95_mm": None, "assd_mm": None}
     spacing = list(spacing_mm)
-    hd95 = compute_hausdorff_distance(
-        one, other, include_background=True, percentile=95, spacing=spacing
-    )
-    assd = compute_average_surface_distance(
-        one, other, include_background=True, symmetric=True, spacing=spacing
-    )
+    with warnings.catch_warnings():
+        # MONAI calls a function of its own in a way that it has deprecated.
+        warnings.filterwarnings("ignore", ".*always_return_as_numpy", FutureWarning)
+        hd95 = compute_hausdorff_distance(
+            one, other, include_background=True, percentile=95, spacing=spacing
+        )
+        assd = compute_average_surface_distance(
+            one, other, include_background=True, symmetric=True, spacing=spacing
+        )
     return {"dice": dice, "hd95_mm": float(hd95[0, 0]), "assd_mm": float(assd[0, 0])}

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -295,11 +296,11 @@ def _variant(film: Film, stored: NDArray[Any], name: str) -> Film:
 
 def _read(path: Path, film: Film) -> tuple[NDArray[Any], dict[str, Any]] | None:
     try:
-        with np.load(path) as kept:
+        with path.open("rb") as stream, np.load(stream) as kept:
             top, left = kept["corner"]
             change = kept["change"]
             about: dict[str, Any] = json.loads(str(kept["about"]))
-    except (OSError, ValueError, KeyError, zlib.error):
+    except (OSError, EOFError, ValueError, KeyError, zlib.error, BadZipFile):
         return None  # not there, or cut off by a crash before files were replaced whole
     stored = film.stored.astype(np.int64)
     rows, cols = change.shape

@@ -1,0 +1,192 @@
+"""Effects, verdicts and what is counted, from rows whose answers are known."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from radedit.lib.stress.agreement import agreement
+from radedit.lib.stress.findings import Asked, effect_of, sort_rows
+from radedit.lib.stress.results import summarise
+from radedit.lib.stress.suite import Suite
+
+N = 40
+
+
+def biased(n: int, kind: str) -> float:
+    """Calls it whatever is shown: a reader of the drain."""
+    return 0.9
+
+
+def robust(n: int, kind: str) -> float:
+    return 0.1 if kind in ("edit", "truth") else 0.9
+
+
+def test_a_reader_of_the_shortcut_is_wrong_on_every_edit(known_suite: Suite, rows_of: Any) -> None:
+    found = sort_rows(known_suite, rows_of({"biased": biased, "robust": robust}, N))
+    edit = known_suite.edits[0]
+    bad = effect_of(found, Asked("biased", "finding"), edit)
+    good = effect_of(found, Asked("robust", "finding"), edit)
+    assert (bad.estimate.value, good.estimate.value) == (1.0, 0.0)
+    assert bad.truth == bad.raw
+    assert good.truth == good.raw
+
+
+def test_the_criterion_fails_the_one_and_passes_the_other(known_suite: Suite, rows_of: Any) -> None:
+    result = summarise(sort_rows(known_suite, rows_of({"biased": biased, "robust": robust}, N)), ())
+    held = {v["victim"]: v["verdict"]["held"] for v in result["victims"]}
+    assert held == {"biased": False, "robust": True}
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_a_sham_that_flips_a_reader_as_often_as_the_edit_leaves_no_effect(
+    known_suite: Suite, rows_of: Any
+) -> None:
+    def shaken(n: int, kind: str) -> float:
+        """Wrong on a third, whenever the film went through the editor."""
+        if kind == "edit":
+            return 0.9 if n % 3 == 0 else 0.1
+        return 0.1 if kind == "sham" and n % 3 == 0 else robust(n, kind)
+
+    found = sort_rows(known_suite, rows_of({"shaken": shaken}, 39))
+    effect = effect_of(found, Asked("shaken", "finding"), known_suite.edits[0])
+    raw = np.mean(list(effect.raw.values()))
+    assert raw == pytest.approx(1 / 3)
+    assert effect.estimate.value == 0.0
+
+
+def test_rejected_edits_are_counted_and_do_not_count(known_suite: Suite, rows_of: Any) -> None:
+    def fails_on_rejected(n: int, kind: str) -> float:
+        return 0.9 if n >= 30 else robust(n, kind)
+
+    rows = rows_of({"v": fails_on_rejected}, N)
+    for row in rows:
+        if row["type"] == "film" and row["kind"] == "edit" and int(row["subject"][1:]) >= 30:
+            row |= {"accepted": False, "reasons": ["directional similarity 0.12 is under 0.2"]}
+    result = summarise(sort_rows(known_suite, rows), ())
+    made = result["edits"][0]
+    assert (made["made"], made["accepted"], made["yield"]) == (2 * N, 60, 0.75)
+    assert made["reasons"] == {"directional similarity under 0.2": 20}
+    effect = result["victims"][0]["effects"][0]
+    assert (effect["patients"], effect["corrected"]["value"]) == (30, 0.0)
+
+
+def test_a_missing_answer_is_counted_and_never_guessed(known_suite: Suite, rows_of: Any) -> None:
+    def silent(n: int, kind: str) -> float | None:
+        return None if kind == "edit" and n < 10 else robust(n, kind)
+
+    result = summarise(sort_rows(known_suite, rows_of({"silent": silent}, N)), ())
+    victim = result["victims"][0]
+    assert victim["missing"] == {"asked": 7 * N, "missing": 20, "reasons": {"no answer": 20}}
+    assert victim["effects"][0]["patients"] == N - 10
+
+
+@pytest.mark.parametrize(
+    ("patients", "rejected", "why"),
+    [(8, 0, "8 patients have an accepted edit, 10 are needed"), (40, 25, "38% of the edits")],
+)
+def test_too_few_patients_or_edits_conclude_nothing(
+    patients: int, rejected: int, why: str, known_suite: Suite, rows_of: Any
+) -> None:
+    rows = rows_of({"robust": robust}, patients)
+    for row in rows:
+        if row["type"] == "film" and int(row["subject"][1:]) < rejected:
+            row |= {"accepted": False, "reasons": ["seen"]}
+    verdict = summarise(sort_rows(known_suite, rows), ())["victims"][0]["verdict"]
+    assert verdict["held"] is None
+    assert why in verdict["why"]
+
+
+def test_a_bound_inside_the_interval_is_not_held(known_suite: Suite, rows_of: Any) -> None:
+    def sometimes(n: int, kind: str) -> float:
+        return 0.9 if n % 12 == 0 else robust(n, kind)
+
+    verdict = summarise(sort_rows(known_suite, rows_of({"v": sometimes}, 36)), ())["victims"][0][
+        "verdict"
+    ]
+    assert verdict["held"] is False
+    assert "inside" in verdict["why"]
+
+
+def test_in_a_null_world_no_effect_is_told(known_suite: Suite, rows_of: Any) -> None:
+    rng = np.random.default_rng(1)
+    wrong = 0
+    for _ in range(20):
+        noise = rng.random((60, 7)) < 0.15
+
+        def null(n: int, kind: str, noise: Any = noise) -> float:
+            """Wrong at random, equally often on every kind of film."""
+            kinds = ("real", "edit", "sham", "truth", "blur")
+            return abs(robust(n, kind) - float(noise[n, kinds.index(kind)]) * 0.8)
+
+        found = sort_rows(known_suite, rows_of({"null": null}, 60))
+        estimate = effect_of(found, Asked("null", "finding"), known_suite.edits[0]).estimate
+        assert estimate.low is not None
+        assert estimate.high is not None
+        wrong += not estimate.low <= 0 <= estimate.high
+    assert wrong <= 3
+
+
+def test_several_films_of_a_patient_are_one_patient(known_suite: Suite, rows_of: Any) -> None:
+    rows = rows_of({"biased": biased}, N)
+    for row in rows:
+        if row["type"] == "subject":
+            row["patient"] = f"p{row['number'] // 2}"
+    effect = summarise(sort_rows(known_suite, rows), ())["victims"][0]["effects"][0]
+    assert effect["corrected"]["n"] == N // 2
+
+
+def test_scores_of_other_findings_are_followed_off_target(rows_of: Any, known_suite: Suite) -> None:
+    def planted(n: int, kind: str) -> float:
+        return 0.7 if kind in ("edit", "truth") else 0.2
+
+    question = replace(known_suite.question, label="", watch=("finding",))
+    criterion = replace(known_suite.criterion, effect="off_target")
+    suite = replace(known_suite, question=question, criterion=criterion)
+    rows = rows_of({"planted": planted, "clean": lambda n, kind: 0.2}, N)
+    result = summarise(sort_rows(suite, rows), ())
+    effects = {v["victim"]: v["effects"][0]["corrected"]["value"] for v in result["victims"]}
+    assert effects == {"planted": pytest.approx(0.5), "clean": pytest.approx(0.0)}
+    assert [v["verdict"]["held"] for v in result["victims"]] == [False, True]
+
+
+def test_estimates_that_are_true_have_no_bias_and_cover_the_truth(
+    rows_of: Any, known_suite: Suite
+) -> None:
+    def reader(share: int) -> Any:
+        return lambda n, kind: 0.9 if n % 10 < share else robust(n, kind)
+
+    victims = {f"v{share}": reader(share) for share in (0, 2, 4, 6, 8, 10)}
+    found = sort_rows(known_suite, rows_of(victims, 80))
+    effects = [effect_of(found, Asked(v, "finding"), known_suite.edits[0]) for v in victims]
+    told = agreement(effects)
+    assert told is not None
+    assert told["bias"]["value"] == 0.0
+    assert told["rank"] == pytest.approx(1.0)
+    assert told["coverage"]["value"] > 0.88
+
+
+def test_estimates_that_are_wrong_are_told_to_be(rows_of: Any, known_suite: Suite) -> None:
+    def half_undone(n: int, kind: str) -> float:
+        """The edit leaves the finding in half of the films; the truth does not."""
+        return 0.9 if kind == "edit" and n % 2 else robust(n, kind)
+
+    found = sort_rows(known_suite, rows_of({"v": half_undone}, 80))
+    told = agreement([effect_of(found, Asked("v", "finding"), known_suite.edits[0])])
+    assert told is not None
+    assert told["bias"]["value"] == pytest.approx(0.5)
+    assert told["coverage"]["value"] < 0.1
+
+
+def test_subgroups_and_their_widest_gap_are_told(rows_of: Any, known_suite: Suite) -> None:
+    def unfair(n: int, kind: str) -> float:
+        return 0.9 if n % 2 else robust(n, kind)
+
+    effect = summarise(sort_rows(known_suite, rows_of({"v": unfair}, N)), ())["victims"][0]
+    sexes = effect["effects"][0]["subgroups"]["sex"]
+    assert sexes["widest_gap"] == 1.0
+    assert {k: g["value"] for k, g in sexes["groups"].items()} == {"F": 0.0, "M": 1.0}
