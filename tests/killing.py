@@ -125,7 +125,7 @@ class Served:
             log=self.state.parent / "server.log",
         )  # fmt: skip
 
-    def kill_one(self, rng: random.Random, server_share: float = 0.3) -> None:
+    def kill_one(self, rng: random.Random, server_share: float = 0.2) -> None:
         """Kill the server, or a worker of it; a killed server is started again."""
         assert self.process is not None
         workers = children(self.process.pid)

@@ -20,7 +20,6 @@ from radedit.lib.jobs.heartbeat import Heartbeat
 from radedit.lib.jobs.queue import JobQueue
 
 LOOK_S: Final = 0.5
-STEADY_S: Final = 60.0  # who ran for so long is started again at once
 LONGEST_WAIT_S: Final = 60.0
 END_S: Final = 10.0  # to end when asked, before it is killed
 logger = logging.getLogger(__name__)
@@ -42,8 +41,7 @@ class _Slot:
     device: str
     process: subprocess.Popen[bytes] | None = None
     name: str = ""
-    began: float = 0.0
-    failures: int = 0
+    refusals: int = 0
     not_before: float = 0.0
 
 
@@ -119,17 +117,16 @@ class Supervisor:
                 return
             self._ended(slot, code)
         if time.monotonic() >= slot.not_before:
-            slot.name, slot.began = uuid4().hex[:12], time.monotonic()
+            slot.name = uuid4().hex[:12]
             slot.process = subprocess.Popen(self._command(slot), env=self._environment())
 
     def _ended(self, slot: _Slot, code: int) -> None:
         """Hand on what a worker left, and say when it is started again."""
         logger.warning("worker %s ended with code %d", slot.name, code)
         slot.process = None
-        steady = time.monotonic() - slot.began > STEADY_S
-        slot.failures = 0 if steady else slot.failures + 1
-        wait = 0.0 if slot.failures < 2 else min(2.0 ** (slot.failures - 2), LONGEST_WAIT_S)
-        slot.not_before = time.monotonic() + wait
+        # One that was killed may run well next time; one that refused to start says so again.
+        slot.refusals = slot.refusals + 1 if code > 0 else 0
+        slot.not_before = time.monotonic() + min(2.0**slot.refusals - 1, LONGEST_WAIT_S)
         try:
             Heartbeat(self._queue).hand_on(slot.name)
         except sa.exc.SQLAlchemyError as error:  # the next worker does it

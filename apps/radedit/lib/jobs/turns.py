@@ -23,7 +23,7 @@ from radedit.lib.jobs.database import insert_of, now
 from radedit.lib.jobs.model import EDIT, STORING, JobRequest
 from radedit.lib.jobs.tables import checkpoints, jobs, masks
 
-MOST_FRUITLESS: Final = 5  # so often may a job's worker end before it has finished one step
+MOST_FRUITLESS: Final = 10  # so often may a job's worker end before it has finished one step
 ALONE_AFTER: Final = 2  # from then on it runs alone, so that no other job ends with it
 
 
