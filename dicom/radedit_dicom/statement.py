@@ -94,6 +94,11 @@ _ROLES = (
     ("Storage Commitment Push Model", "SCU", "by option"),
     ("QIDO-RS, WADO-RS, STOW-RS", "user agent", "the same over DICOMweb"),
     ("DELETE of an instance", "user agent", "`radedit retract`, where the archive offers it"),
+    ("Verification", "SCP", "`radedit route`: is the route there"),
+    ("Storage, every standard class", "SCP", "`radedit route`, in the syntaxes below"),
+    ("Storage Commitment Push Model", "SCP", "`radedit route`: what it holds or handed on"),
+    ("STOW-RS", "origin server", "`radedit route`, with a token"),
+    ("QIDO-RS, WADO-RS", "origin server", "`radedit serve`: the archive, relayed to the viewer"),
 )
 
 _TAIL = """
