@@ -230,6 +230,21 @@ def test_a_segmentation_comes_back_on_the_films_pixels(
     assert answer.scores == {}
 
 
+def test_a_film_that_is_stored_mirrored_goes_as_it_is_and_its_segments_lie_as_the_display(
+    node: Node, victim: Callable[..., Victim], make_dataset: Callable[..., Dataset]
+) -> None:
+    pixels = np.random.default_rng(3).integers(0, 4096, (40, 30))
+    film = read_film(make_dataset(pixels, PatientOrientation=["R", "F"], WindowCenter=2048,
+                                  WindowWidth=4096))  # fmt: skip
+    node.makes = lambda d: [segmentation(d)]
+    display = np.ascontiguousarray(display_of(film)[:, ::-1])  # the patient's left on the right
+    answer = victim('["seg"]').answer(display, film=film)
+    np.testing.assert_array_equal(node.got[0].pixel_array, film.stored)
+    assert node.got[0].PatientOrientation == ["R", "F"]
+    assert answer.segments is not None
+    np.testing.assert_array_equal(answer.segments["bright"], display > 2048 / 4095)
+
+
 def test_all_kinds_that_are_waited_for_make_one_answer(
     node: Node, victim: Callable[..., Victim], film: Film
 ) -> None:

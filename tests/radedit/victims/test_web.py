@@ -160,6 +160,17 @@ def test_an_object_goes_without_its_patient_and_still_says_that_it_is_synthetic(
     assert "without its identity" in opened.card.preprocessing
 
 
+def test_segments_of_an_object_that_is_stored_mirrored_lie_as_the_display(
+    victim: Callable[..., Victim], make_dataset: Callable[..., pydicom.Dataset]
+) -> None:
+    film = read_film(make_dataset(PatientOrientation=["R", "F"]))
+    display = (film.stored / film.stored.max()).astype(np.float32)[:, ::-1]
+    opened = victim('[http]\nbody = "multipart"\ncontent = "dicom"\n')
+    answer = opened.answer(np.ascontiguousarray(display), film=film)
+    assert answer.segments is not None
+    np.testing.assert_array_equal(answer.segments["white"], display > 0.5)
+
+
 def test_scores_as_a_list_go_by_the_labels_of_the_file(
     vendor: Vendor, victim: Callable[..., Victim]
 ) -> None:

@@ -16,7 +16,7 @@ from radedit.lib.victims.answers import usable_scores
 from radedit.lib.victims.asking import asked
 from radedit.lib.victims.preprocessing import checked
 from radedit.lib.victims.protocol import Answer, Display, Mask, VictimCard
-from radedit.lib.victims.remote_films import SENT_DICOM, film_of
+from radedit.lib.victims.remote_films import SENT_DICOM, as_displayed, film_of
 from radedit_dicom.errors import UnsupportedImageError
 from radedit_dicom.film import Film
 
@@ -50,7 +50,9 @@ class TaskVictim:
             raise VictimError(
                 f"the task {self.task.name} gave neither a label image nor a prediction."
             )
-        segments = None if found.masks is None else self.about.renamed(found.masks)
+        segments = None
+        if found.masks is not None:
+            segments = self.about.renamed(as_displayed(found.masks, film))
         return Answer(self.about.renamed(scores), segments)
 
     def _asked(self, film: Film) -> RemoteAnswer:

@@ -31,7 +31,7 @@ from radedit.lib.victims.answers import usable_scores
 from radedit.lib.victims.asking import asked
 from radedit.lib.victims.preprocessing import checked
 from radedit.lib.victims.protocol import Answer, Display, Mask, VictimCard
-from radedit.lib.victims.remote_films import SENT_DICOM, film_of, object_of
+from radedit.lib.victims.remote_films import SENT_DICOM, as_displayed, film_of, object_of
 from radedit_dicom.dimse_address import DimseAddress, DimseTimeouts
 from radedit_dicom.dimse_association import DroppedError
 from radedit_dicom.dimse_receive import listening
@@ -91,7 +91,7 @@ class NodeVictim:
             else:
                 scores |= self._scores(kind, dataset)
         if segments is not None:
-            segments = self.about.renamed(segments)
+            segments = self.about.renamed(as_displayed(segments, film))
         return Answer(usable_scores(self.about.renamed(scores)), segments)
 
     def _scores(self, kind: str, dataset: Dataset) -> dict[str, float]:

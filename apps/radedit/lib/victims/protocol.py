@@ -58,8 +58,8 @@ class Answer:
     Attributes
     ----------
     scores : label to a finite number, 0 to 1, higher = rather present
-    segments : label to bool [rows, cols] on the film's own grid, True = inside; None when the
-        victim does not segment
+    segments : label to bool [rows, cols] on the pixels of `display` as it was given, True =
+        inside; None when the victim does not segment
     """
 
     scores: Mapping[str, float]
@@ -83,9 +83,10 @@ class Victim(Protocol):
         ----------
         display : float32 [rows, cols], 0 to 1, 1 = white (dense), the patient's left on the right
         valid : bool [rows, cols], True = a measured pixel (not padding); all unless told
-        film : the film that `display` shows, an edited one's own stored values and UIDs
-            included. Victims behind DICOM get its pixels without its identity, and scores in a
-            file are looked up by its SOP Instance UID; others need none.
+        film : the film that `display` shows (turned round where `film.is_mirrored`), an edited
+            one's own stored values and UIDs included. Victims behind DICOM get its pixels
+            without its identity, and scores in a file are looked up by its SOP Instance UID;
+            others need none.
 
         Returns
         -------

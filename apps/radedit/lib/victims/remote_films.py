@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 
 import numpy as np
 from PIL import Image
@@ -15,7 +16,7 @@ from pydicom.uid import (
 )
 
 from radedit.lib.victims.preprocessing import checked
-from radedit.lib.victims.protocol import Display
+from radedit.lib.victims.protocol import Display, Mask
 from radedit_dicom.deidentified import deidentified
 from radedit_dicom.film import Film
 from radedit_dicom.pixels import read_film
@@ -71,6 +72,17 @@ def film_of(display: Display) -> Film:
     dataset.PixelData = pixels.astype("<u2").tobytes()
     dataset["PixelData"].VR = "OW"
     return read_film(dataset)
+
+
+def as_displayed(segments: Mapping[str, Mask], film: Film | None) -> dict[str, Mask]:
+    """Turn segments of a film that was sent in DICOM round to lie as its display does.
+
+    A film that is stored mirrored goes as it is stored, but its display, by the Protocol, has
+    the patient's left on the right.
+    """
+    if film is None or not film.is_mirrored:
+        return dict(segments)
+    return {label: np.ascontiguousarray(mask[:, ::-1]) for label, mask in segments.items()}
 
 
 def object_of(display: Display, film: Film | None) -> Dataset:

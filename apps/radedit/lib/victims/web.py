@@ -23,7 +23,7 @@ from radedit.lib.victims.about import About
 from radedit.lib.victims.answers import usable_scores
 from radedit.lib.victims.asking import asked
 from radedit.lib.victims.protocol import Answer, Display, Mask, VictimCard
-from radedit.lib.victims.remote_films import SENT_DICOM, SENT_PNG, object_of, png16
+from radedit.lib.victims.remote_films import SENT_DICOM, SENT_PNG, as_displayed, object_of, png16
 from radedit_dicom.film import Film
 from radedit_dicom.readback import part10
 
@@ -61,7 +61,10 @@ class HttpVictim:
                 f"the victim's JSON holds neither {form.scores} nor {form.segments}; say in its "
                 "TOML file where its answer is."
             )
-        return Answer(self._scores(scores), self._segments(segments, display.shape))
+        masks = self._segments(segments, display.shape)
+        if masks is not None and not is_png:
+            masks = as_displayed(masks, film)
+        return Answer(self._scores(scores), masks)
 
     def _scores(self, scores: Any) -> dict[str, float]:
         if isinstance(scores, list):
