@@ -113,20 +113,24 @@ def _act(
 
 
 def _print_table(found: list[Job]) -> None:
+    """Print a row on each job; wide where nobody watches, as for a file."""
+    import sys
+
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for name in ("job", "state", "steps", "tries", "created", "film", "what"):
-        table.add_column(name, overflow="fold" if name in ("job", "film") else "ellipsis")
+    table.add_column("job", no_wrap=True)
+    for name in ("state", "steps", "tries", "created", "film", "what"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
     for job in found:
         said = job.as_json()
         what = job.error or job.stage or (said["result"] or {}).get("edit_id", "")
         steps = f"{job.done}/{job.total}" if job.total else ""
-        created = job.created.strftime("%Y-%m-%d %H:%M:%S") if job.created else ""
-        row = (job.id, job.state, steps, str(job.attempts), created, said["image"], what)
-        table.add_row(*row)
-    Console(markup=False, highlight=False, emoji=False).print(table)
+        created = job.created.strftime("%m-%d %H:%M") if job.created else ""
+        table.add_row(job.id, job.state, steps, str(job.attempts), created, said["image"], what)
+    width = None if sys.stdout.isatty() else 240
+    Console(width=width, markup=False, highlight=False, emoji=False).print(table)
 
 
 def _print_job(job: dict[str, Any]) -> None:
