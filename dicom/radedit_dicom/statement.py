@@ -97,7 +97,7 @@ _ROLES = (
     ("Verification", "SCP", "`radedit route`: is the route there"),
     ("Storage, every standard class", "SCP", "`radedit route`, in the syntaxes below"),
     ("Storage Commitment Push Model", "SCP", "`radedit route`: what it holds or handed on"),
-    ("STOW-RS", "origin server", "`radedit route`, with a token"),
+    ("STOW-RS", "origin server", "`radedit route`, with its token where it has one"),
     ("QIDO-RS, WADO-RS", "origin server", "`radedit serve`: the archive, relayed to the viewer"),
 )
 

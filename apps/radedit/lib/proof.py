@@ -124,41 +124,42 @@ def shape_of(backbone: Backbone) -> dict[str, Any]:
 
 def figures_of(backbone: Backbone, film: NDArray[np.float32]) -> dict[str, float]:
     """Measure what the networks do to a film; see `Proof.figures`."""
+    rows, cols = film.shape
+    grid = SquareGrid(rows, cols, backbone.image_size)
+    square = grid.down(film) * 2 - 1
+    x0 = backbone.encode(torch.from_numpy(square)[None, None])
+    decoded = backbone.decode(x0)[0, 0].float().cpu().numpy()
+    inside = grid.down(np.ones_like(film)) > 0.999  # not its padding
     other = PREDICTIONS[1 - PREDICTIONS.index(backbone.noise.prediction_type)]
     otherwise = replace(backbone, noise=replace(backbone.noise, prediction_type=other))
-    misread = noise_unexplained(otherwise, film).values()
+    misread = noise_unexplained(otherwise, x0).values()
     return {
-        "reconstruction_psnr_db": reconstruction(backbone, film),
-        "latent_std": float(backbone.encode(_square(backbone, film)[1]).std()),
-        **noise_unexplained(backbone, film),
+        "reconstruction_psnr_db": psnr_db(decoded[inside], square[inside]),
+        "latent_std": float(x0.std()),
+        **noise_unexplained(backbone, x0),
         "noise_unexplained_otherwise": sum(misread) / len(misread),
     }
 
 
-def reconstruction(backbone: Backbone, film: NDArray[np.float32]) -> float:
-    """Send a film through the VAE and back.
-
-    Returns
-    -------
-    float
-        Peak signal-to-noise ratio in dB, over the film without its padding; the peak is 1.
-    """
-    grid, square = _square(backbone, film)
-    decoded = backbone.decode(backbone.encode(square))[0, 0].float().cpu().numpy()
-    inside = grid.down(np.ones_like(film)) > 0.999
-    error = (np.clip(decoded, -1, 1) - square[0, 0].numpy()) / 2
-    return 10 * math.log10(1 / max(float(np.mean(error[inside] ** 2)), 1e-12))
+def psnr_db(found: NDArray[np.float32], true: NDArray[np.float32]) -> float:
+    """Peak signal-to-noise ratio in dB of pixels from -1 to 1."""
+    error = (np.clip(found, -1, 1) - true) / 2
+    return 10 * math.log10(1 / max(float(np.mean(error**2)), 1e-12))
 
 
-def noise_unexplained(backbone: Backbone, film: NDArray[np.float32]) -> dict[str, float]:
+def noise_unexplained(backbone: Backbone, x0: torch.Tensor) -> dict[str, float]:
     """Add noise to a film's latents and ask the network for it, with an empty prompt.
+
+    Parameters
+    ----------
+    backbone : Backbone
+    x0 : float [1, C, h, w], the latents
 
     Returns
     -------
     dict of str to float
         The part of the noise's variance that was not predicted, at each noise level.
     """
-    x0 = backbone.encode(_square(backbone, film)[1])
     noise = torch.randn(x0.shape, generator=torch.Generator().manual_seed(SEED)).to(x0.device)
     context = backbone.encode_text([""])
     found = {}
@@ -169,12 +170,6 @@ def noise_unexplained(backbone: Backbone, film: NDArray[np.float32]) -> dict[str
         error = backbone.denoise(x_t, t, context) - noise
         found[f"noise_unexplained_{t}"] = float((error**2).mean() / (noise**2).mean())
     return found
-
-
-def _square(backbone: Backbone, film: NDArray[np.float32]) -> tuple[SquareGrid, torch.Tensor]:
-    rows, cols = film.shape
-    grid = SquareGrid(rows, cols, backbone.image_size)
-    return grid, torch.from_numpy(grid.down(film) * 2 - 1)[None, None]
 
 
 def _faults(figures: Mapping[str, float]) -> list[str]:
