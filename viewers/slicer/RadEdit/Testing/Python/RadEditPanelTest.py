@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
 import unittest
 from pathlib import Path
+from types import SimpleNamespace
+from unittest import mock
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # as Slicer's module paths do
 
 import slicer
+import slicer.util
 import stub_qt  # before the panel, which imports qt
 from RadEditLib import panel as panel_module
 from RadEditLib.client import Job
@@ -111,8 +115,45 @@ class PanelTest(unittest.TestCase):
         self.assertTrue(Path(panel_module.resource("Icons/RadEdit.png")).is_file())
 
 
+@unittest.skipIf(hasattr(slicer, "app"), "inside Slicer the module itself is what is running")
+class ModuleTest(unittest.TestCase):
+    """The module's own file, with stand-ins for the bases that Slicer gives it."""
+
+    def setUp(self) -> None:
+        slicer.mrmlScene, slicer.app = slicer.vtkMRMLScene(), LayoutManager()
+        ui, made = stub_qt.load_ui(), []
+        window = SimpleNamespace(setMRMLScene=made.append)
+        self.shown: list[object] = []
+        self.layout = SimpleNamespace(addWidget=self.shown.append)
+        with_ui = mock.patch.multiple(
+            slicer.util, loadUI=lambda path: window, childWidgetVariables=lambda _: ui
+        )
+        with_ui.start()
+        self.addCleanup(with_ui.stop)
+        self.addCleanup(delattr, slicer, "app")
+        self.addCleanup(delattr, slicer, "mrmlScene")
+        self.made, self.window = made, window
+
+    def test_the_module_says_what_it_is_for(self) -> None:
+        module = importlib.import_module("RadEdit")
+        parent = SimpleNamespace()
+        module.RadEdit(parent)
+        self.assertIn("never for diagnosis", parent.helpText)
+        self.assertEqual(parent.dependencies, ["Segmentations"])
+
+    def test_the_window_is_built_into_slicers_and_let_go_with_the_scene(self) -> None:
+        widget = importlib.import_module("RadEdit").RadEditWidget(self.layout)
+        widget.setup()
+        self.assertEqual(self.shown, [self.window])
+        self.assertEqual(self.made, [slicer.mrmlScene])
+        widget.panel.job = Job("1", "running", 1, 9, "editing", "", {})
+        slicer.mrmlScene.Clear()
+        self.assertIsNone(widget.panel.job)
+        widget.cleanup()
+
+
 class LayoutManager:
-    """Stands for qSlicerLayoutManager, which is a Qt object."""
+    """Stands for qSlicerLayoutManager, and the application that has it: Qt objects."""
 
     def __init__(self) -> None:
         self.layout: int | None = None
@@ -126,6 +167,9 @@ class LayoutManager:
         return self
 
     def sliceLogic(self) -> LayoutManager:
+        return self
+
+    def layoutManager(self) -> LayoutManager:
         return self
 
     def FitSliceToAll(self) -> None:

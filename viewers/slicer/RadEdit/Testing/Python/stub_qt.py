@@ -190,14 +190,34 @@ def load_ui(path: Path = UI) -> SimpleNamespace:
     )
 
 
+class ScriptedBase:
+    """Slicer's bases of a module, its widget and its test, as far as ours use them."""
+
+    def __init__(self, parent: Any = None) -> None:
+        self.parent = parent
+        self.layout = parent
+
+    def setup(self) -> None:
+        pass
+
+
 def install() -> None:
-    """Let `import qt` work where there is no Qt."""
+    """Let `import qt` and Slicer's modules that need Qt be imported where there is none."""
     try:
         import qt  # noqa: F401
     except ImportError:
-        module = ModuleType("qt")
-        module.QTimer = QTimer  # type: ignore[attr-defined]
-        sys.modules["qt"] = module
+        bases = ("", "Widget", "Test")
+        made = {
+            "qt": {"QTimer": QTimer, "QSettings": Settings},
+            "slicer.i18n": {"tr": str},
+            "slicer.ScriptedLoadableModule": {
+                f"ScriptedLoadableModule{base}": type(base or "Module", (ScriptedBase,), {})
+                for base in bases
+            },
+        }
+        for name, held in made.items():
+            sys.modules[name] = ModuleType(name)
+            vars(sys.modules[name]).update(held)
 
 
 install()
