@@ -57,11 +57,19 @@ class Postgres:
 
     def database(self, name: str) -> str:
         """Make a database; give its URL."""
-        import psycopg
-
-        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
-            connection.execute(f'CREATE DATABASE "{name}"')
+        self._run(f'CREATE DATABASE "{name}"')
         return self._url(name)
+
+    def shut(self, name: str) -> None:
+        """Drop every connection to a database and let nobody in."""
+        self._run(
+            f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false',
+            f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'",
+        )
+
+    def open(self, name: str) -> None:
+        """Let everybody in again."""
+        self._run(f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
 
     def close(self) -> None:
         """End the server and remove its folder."""
@@ -73,6 +81,13 @@ class Postgres:
                 self._process.kill()
                 self._process.wait()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _run(self, *statements: str) -> None:
+        import psycopg
+
+        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+            for statement in statements:
+                connection.execute(statement)
 
     def _url(self, name: str) -> str:
         return f"postgresql://radedit:{SECRET}@127.0.0.1:{self.port}/{name}"

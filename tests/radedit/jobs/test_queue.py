@@ -6,8 +6,10 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
+from postgres import Postgres
 
 from radedit.lib.errors import (
     JobsError,
@@ -169,6 +171,24 @@ def test_a_database_that_is_not_to_be_had_is_named_in_one_sentence_without_its_p
         JobQueue(address).start()
     assert "geheim" not in str(caught.value)
     assert str(caught.value).endswith(".")
+
+
+def test_while_the_database_is_away_nothing_is_accepted_and_later_it_goes_on(
+    postgres: Postgres, ask: Ask
+) -> None:
+    name = f"jobs-{uuid4().hex}"
+    queue = JobQueue(postgres.database(name))
+    queue.start()
+    kept, _ = queue.submit(ask())
+    postgres.shut(name)
+    for call in (lambda: queue.submit(ask()), lambda: queue.get(kept.id), queue.counts):
+        with pytest.raises(JobsError, match="does not answer"):
+            call()
+    postgres.open(name)
+    assert queue.get(kept.id) == kept
+    assert queue.submit(ask())[1]
+    assert len(queue.list()) == 2
+    queue.stop()
 
 
 def test_each_place_that_is_served_has_a_queue_of_its_own(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from uuid import uuid4
 
 import sqlalchemy as sa
 
-from radedit.lib.errors import JobStateError, NotFoundError, ParameterError
+from radedit.lib.errors import JobsError, JobStateError, NotFoundError, ParameterError
 from radedit.lib.jobs.checks import plan_of
 from radedit.lib.jobs.database import insert_of, migrate, now, open_engine
 from radedit.lib.jobs.model import EDIT, ENDED, STATES, STORING, Job, JobRequest, State
@@ -26,6 +27,8 @@ _NONE: Final = "there is no job of that id; list the jobs for those that there a
 
 class JobQueue:
     """Jobs of one database; safe to use from several threads and processes.
+
+    Every method raises `JobsError` when the database does not answer.
 
     Parameters
     ----------
@@ -83,7 +86,7 @@ class JobQueue:
         }  # fmt: skip
         insert = insert_of(self.engine)(jobs).values(row).on_conflict_do_nothing()
         insert = insert.returning(jobs.c.id)
-        with self.engine.begin() as connection:
+        with self._talk() as connection:
             new = connection.execute(insert).first() is not None
             if new:
                 for name, png in request.masks.items():
@@ -99,7 +102,7 @@ class JobQueue:
         NotFoundError
             There is none of that id.
         """
-        with self.engine.connect() as connection:
+        with self._talk() as connection:
             row = connection.execute(sa.select(jobs).where(jobs.c.id == job)).one_or_none()
         if row is None:
             raise NotFoundError(_NONE)
@@ -128,7 +131,7 @@ class JobQueue:
             query = query.where(jobs.c.state.in_(states))
         if image is not None:
             query = query.where(jobs.c.image == image)
-        with self.engine.connect() as connection:
+        with self._talk() as connection:
             return [job_of(row) for row in connection.execute(query)]
 
     def version(self, job: str) -> int:
@@ -139,7 +142,7 @@ class JobQueue:
         NotFoundError
             As in `get`.
         """
-        with self.engine.connect() as connection:
+        with self._talk() as connection:
             found = connection.execute(
                 sa.select(jobs.c.version).where(jobs.c.id == job)
             ).scalar_one_or_none()
@@ -150,7 +153,7 @@ class JobQueue:
     def counts(self) -> dict[State, int]:
         """Count the jobs of each state."""
         query = sa.select(jobs.c.state, sa.func.count()).group_by(jobs.c.state)
-        with self.engine.connect() as connection:
+        with self._talk() as connection:
             found = {str(state): int(count) for state, count in connection.execute(query)}
         return {state: found.get(state, 0) for state in STATES}
 
@@ -158,7 +161,7 @@ class JobQueue:
         """List the workers whose models are loaded: id, host, pid, device, seconds since seen."""
         ago = (now(self.engine) - workers.c.seen).label("seen_s_ago")
         query = sa.select(*(workers.c[n] for n in ("id", "host", "pid", "device")), ago)
-        with self.engine.connect() as connection:
+        with self._talk() as connection:
             found = connection.execute(query.order_by(workers.c.id)).mappings()
             return [dict(row) for row in found if row["seen_s_ago"] < LIVELY_S]
 
@@ -172,7 +175,7 @@ class JobQueue:
         JobStateError
             It has ended otherwise, or its result is being stored.
         """
-        with self.engine.begin() as connection:
+        with self._talk() as connection:
             changed = connection.execute(
                 jobs.update()
                 .where(jobs.c.id == job, jobs.c.state.not_in(ENDED), jobs.c.stage != STORING)
@@ -224,7 +227,7 @@ class JobQueue:
             It has not ended.
         """
         found = self.get(job)
-        with self.engine.begin() as connection:
+        with self._talk() as connection:
             gone = connection.execute(
                 jobs.delete().where(jobs.c.id == job, jobs.c.state.in_(ENDED))
             ).rowcount
@@ -245,13 +248,24 @@ class JobQueue:
             raise RuntimeError("the queue is not started")
         return self._client
 
+    @contextmanager
+    def _talk(self) -> Iterator[sa.Connection]:
+        """Open a transaction."""
+        try:
+            with self.engine.begin() as connection:
+                yield connection
+        except (sa.exc.OperationalError, sa.exc.InterfaceError):
+            raise JobsError(
+                "the jobs' database does not answer; nothing was changed, try again."
+            ) from None
+
     def _again(self, job: str, if_so: sa.ColumnElement[bool], **values: Any) -> bool:
         ticket = uuid4().hex
         change = {
             **values, "state": "queued", "stage": "", "ticket": ticket, "turn": None,
             "runner": None, "version": jobs.c.version + 1,
         }  # fmt: skip
-        with self.engine.begin() as connection:
+        with self._talk() as connection:
             if not connection.execute(
                 jobs.update().where(jobs.c.id == job, if_so).values(change)
             ).rowcount:

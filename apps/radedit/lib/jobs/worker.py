@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
+from radedit.lib.errors import JobsError
 from radedit.lib.jobs.database import open_engine
 from radedit.lib.jobs.heartbeat import BEAT_S, Heartbeat
 from radedit.lib.jobs.queue import APPLICATION, TURN, JobQueue
@@ -87,7 +88,7 @@ def run_worker(config: WorkerConfig) -> None:
             if time.monotonic() - adopted > ADOPT_S:
                 heartbeat.adopt()
                 adopted = time.monotonic()
-        except sa.exc.SQLAlchemyError as error:
+        except (sa.exc.SQLAlchemyError, JobsError) as error:
             logger.warning("the jobs' database does not answer (%s)", type(error).__name__)
     heartbeat.hand_on(config.name)
     logger.info("worker %s ends", config.name)
