@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import signal
 import socket
 import threading
 from dataclasses import dataclass
@@ -84,6 +85,9 @@ def serve(config: ServerConfig, running: Running) -> None:
         ),
         stopping,
     )
+    for known in (signal.SIGINT, signal.SIGTERM):
+        # uvicorn ends in good order, then sends itself the signal again: that shall end nothing.
+        signal.signal(known, lambda *_: None)
     server.run([listening])
 
 
