@@ -133,3 +133,29 @@ def edit(
             timed = compare(tasks, repeats, progress)
         found = figures(load, tasks, timed)
         print_json(found) if as_json else print(markdown(found))
+
+
+@bench.command()
+def methods(
+    patients: Annotated[int, typer.Option(help="How many, never trained on.", min=1)] = 30,
+    size: Annotated[int, typer.Option(help="Pixels of a film's longer side.")] = 512,
+    work: Annotated[Path, typer.Option(help="Folder for what is measured; gone on with.")] = Path(
+        "bench-methods"
+    ),
+    steps: Annotated[int | None, typer.Option(help="T.", show_default="the model's")] = None,
+    picture: Annotated[Path | None, typer.Option(help="Where to draw one patient.")] = None,
+) -> None:
+    """Compare RadEdit, DiffEdit, LANCE, image to image and the oracle on the same films."""
+    with refusals():
+        from radedit.lib.bench.methods import Compared, compare, table
+        from radedit.lib.bench.methods import picture as draw
+        from radedit.lib.pipeline import Editor
+        from radedit.lib.stress.judge import load_judge
+
+        given = {} if steps is None else {"steps": steps}
+        plan = Compared(Editor(), load_judge(), patients, size, given)
+        with bar("patients") as progress:
+            rows, films = compare(plan, work.expanduser(), progress)
+        print(table(rows))
+        if picture is not None:
+            print(f"\n{draw(films, picture.expanduser())}")
