@@ -36,10 +36,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:NvImgCodecPydicomReader:UserWarn
 APP = Path(__file__).resolve().parents[3] / "apps" / "radedit"
 Mask = NDArray[np.bool_]
 
+SIZE = [lungs.CONFIG["image_size"]] * 2
 METADATA: dict[str, Any] = {
     "description": "Lung fields",
     "network_data_format": {
-        "inputs": {"image": {"type": "image", "num_channels": 1, "spatial_shape": [256, 256]}},
+        "inputs": {"image": {"type": "image", "num_channels": 1, "spatial_shape": SIZE}},
         "outputs": {"pred": {"channel_def": {"0": "background", "1": "Left", "2": "Right"}}},
     },
 }
@@ -70,7 +71,7 @@ INFERENCE: dict[str, Any] = {
             {
                 "_target_": "Resized",
                 "keys": "image",
-                "spatial_size": [256, 256],
+                "spatial_size": SIZE,
                 "mode": "area",
             },
             {
@@ -162,7 +163,7 @@ def test_a_monai_bundle_gives_masks_on_the_films_own_grid(
         (lambda f: (f / "configs" / "metadata.json").write_text("no"), "network_data_format"),
         (
             lambda f: (f / "configs" / "metadata.json").write_text(
-                json.dumps(METADATA).replace("[256, 256]", "[96, 96, 96]")
+                json.dumps(METADATA).replace(json.dumps(SIZE), "[96, 96, 96]")
             ),
             "not made for images of one plane",
         ),
