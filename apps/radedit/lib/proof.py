@@ -25,7 +25,7 @@ from radedit.lib.scoring import load_scorer
 from radedit.lib.settings import ModelSpec, Settings
 from radedit.lib.settings_file import SCORER
 
-#: A film through the VAE and back. Trained ones reach 30 and more, random weights below 10.
+#: A film through the VAE and back. Trained ones reach 30 and more, random weights about 10.
 MIN_PSNR_DB: Final = 25.0
 #: Mean squared error of the predicted noise, whose own mean square is 1.
 MAX_UNEXPLAINED: Final = 0.5
