@@ -10,7 +10,7 @@ import logging
 import sqlite3
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Literal
@@ -219,33 +219,45 @@ class _Way:
     def run(self, end: threading.Event) -> None:
         while not end.is_set():
             try:
-                idle = time.monotonic() < self._not_before or not self._one()
+                idle = time.monotonic() < self._not_before or not self._one(end)
             except sqlite3.OperationalError as error:  # a full disk: nothing is lost by waiting
                 _LOG.warning("the journal cannot be written: %s", error)
                 idle = True
             if idle:
                 end.wait(_IDLE_S)
 
-    def _one(self) -> bool:
+    def _one(self, end: threading.Event) -> bool:
         """Send one object; False: none is due."""
         delivery = self.outbox.claim()
         if delivery is None:
             return False
+        note = self._attempt(delivery)
+        while True:  # until it is noted: what is on its way is nobody else's
+            try:
+                note()
+                return True
+            except sqlite3.OperationalError:
+                if end.wait(_IDLE_S):
+                    return True  # the next process puts it back, and asks before it sends
+
+    def _attempt(self, delivery: Delivery) -> Callable[[], None]:
+        """Send an object, and give what is to be noted of it."""
         began = time.monotonic()
         try:
             content = read(self._spool.folder / delivery.file)
             self._line.deliver(content, again=delivery.attempts > 0)
         except UnreachableError as error:
             self._pause()
-            self.outbox.failed(delivery, str(error), refused=False)
+            said, refused = str(error), False
         except DicomError as error:
-            self.outbox.failed(delivery, str(error), refused=True)
+            said, refused = str(error), True
         except Exception as error:  # the outermost edge of one object
             said = f"Unexpected {type(error).__name__} while sending; report this defect."
-            self.outbox.failed(delivery, said, refused=True)
+            refused = True
         else:
-            self._reached(delivery, time.monotonic() - began)
-        return True
+            seconds = time.monotonic() - began
+            return lambda: self._reached(delivery, seconds)
+        return lambda: self.outbox.failed(delivery, said, refused=refused)
 
     def _pause(self) -> None:
         """Leave the destination alone for a while, rather than try it with every object."""
