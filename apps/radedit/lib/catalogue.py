@@ -58,7 +58,7 @@ class Addition:
     ----------
     name : key in the registry, or that of an entry whose files were not there
     folder : holds unet/, vae/, text_encoder/, tokenizer/, and scheduler/ unless the entry does
-    title, licence : for a person; may be empty for an entry that has them
+    title, licence : for a person; "" = those of the entry, or the name for a title
     image_size : pixels a side; None = as the U-Net's configuration says
     mask_padding : see `ModelSpec`
     """
@@ -120,6 +120,8 @@ def add(addition: Addition, config: Path) -> ModelSpec:
         )
     if known is None and not addition.licence:
         raise ParameterError("--licence is missing; say under which terms you may use the model.")
+    if known is None and not addition.title:
+        addition = replace(addition, title=addition.name)
     text = f"{before.rstrip()}\n\n{_table(addition, _hashed(addition, known))}".lstrip()
     added = _read(text, config).model(addition.name)
     os.replace(_beside(config, text), config)

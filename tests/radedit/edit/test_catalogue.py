@@ -119,13 +119,15 @@ def test_a_name_is_added_once_and_a_settings_file_must_be_named(
 
 
 def test_files_of_a_known_entry_are_held_to_its_pins(
-    stable_diffusion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stable_diffusion: Path, tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The packaged pins are of files that cannot be here, so the registry is another one."""
     vae = "vae/diffusion_pytorch_model.safetensors"
     published = {vae: file_sha256(stable_diffusion / vae)}
     monkeypatch.setattr(settings_module, "PACKAGED", registry(tmp_path, published))
-    spec = add(Addition("known", stable_diffusion), tmp_path / "mine.toml")
+    done = run("add", "known", stable_diffusion, "--config", tmp_path / "mine.toml")
+    assert done.exit_code == 0, done.stderr
+    spec = load_settings({"RADEDIT_CONFIG": str(tmp_path / "mine.toml")}).model("known")
     assert (spec.title, spec.licence) == ("Known", "asked for")
     assert spec.verify == "pinned"
     assert len(spec.sha256) == 10, "the scheduler is in the entry"

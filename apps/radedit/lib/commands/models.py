@@ -112,7 +112,7 @@ def add(
                 "it for the server and the commands."
             )
         place = local(str(folder))
-        wanted = Addition(name, place, title or name, licence, image_size, mask_padding)
+        wanted = Addition(name, place, title, licence, image_size, mask_padding)
         spec = write(wanted, path.expanduser())
         print(f"added '{spec.name}' with {len(spec.sha256)} files pinned in {path}")
         if os.environ.get(CONFIG) != str(path):
