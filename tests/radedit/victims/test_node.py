@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -288,6 +290,33 @@ def _an_older(film: Film) -> Dataset:
     older.StudyInstanceUID, older.SOPInstanceUID = generate_uid(), generate_uid()
     older.file_meta = film.header.file_meta
     return older
+
+
+def test_several_that_ask_at_once_take_turns_and_each_gets_its_own_answer(
+    node: Node, victim: Callable[..., Victim], film: Film
+) -> None:
+    node.makes = lambda d: [report(d, ("Mass", float(d.pixel_array.mean() / 65535)))]
+    node.delay_s = 0.2
+    levels = [0.2, 0.4, 0.6]
+    victims = [victim() for _ in levels]
+
+    def ask(number: int) -> float:
+        display = np.full((12, 10), levels[number], dtype=np.float32)
+        return victims[number].answer(display).scores["mass"]
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(ask, range(3))) == pytest.approx(levels, abs=1e-4)
+
+
+def test_a_port_that_another_program_has_stops_the_run(
+    node: Node, victim: Callable[..., Victim], film: Film
+) -> None:
+    with (
+        socket.create_server(("127.0.0.1", node.back_port)),
+        pytest.raises(VictimGoneError, match="cannot be listened on"),
+    ):
+        victim().answer(display_of(film), film=film)
+    assert node.got == []
 
 
 def test_no_result_in_time_is_a_missing_answer(

@@ -65,7 +65,10 @@ class TaskVictim:
         except SourceError as error:
             # One film that it cannot do, or a server that is gone: its /info tells.
             if _is_there(self.task.server):
-                raise VictimError(str(error)) from error
+                raise VictimError(
+                    f"the task {self.task.name} gave no usable answer of the film within "
+                    f"{limits.timeout_s:g} s; its server's log says why."
+                ) from error
             raise VictimGoneError(
                 "the victim's MONAI Label server does not answer; see that it runs at the address."
             ) from error

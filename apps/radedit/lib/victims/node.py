@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import fcntl
 import io
+import os
 import queue
 import re
+import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
 from pydicom import dcmread
@@ -110,12 +115,22 @@ class NodeVictim:
     def _results(self, sent: Dataset) -> dict[str, Dataset]:
         """Send a film and wait for all kinds of results that refer to it."""
         inbox = _Inbox(self.about.limits.max_mb * 2**20)
+        caller = self._caller()
         try:
-            with listening(self._caller(), inbox.handlers(), tuple(_KINDS)):
-                send_all(self.address, [dcmread(io.BytesIO(part10(sent)))])
+            with (
+                _turn(self.about.dicom.listen_port),
+                listening(caller, inbox.handlers(), tuple(_KINDS)),
+            ):
+                self._send(sent)
                 results = self._awaited(sent, inbox)
                 inbox.settle()
                 return results
+        except ArchiveError as error:  # of the port that we listen on
+            raise VictimGoneError(str(error)) from error
+
+    def _send(self, sent: Dataset) -> None:
+        try:
+            send_all(self.address, [dcmread(io.BytesIO(part10(sent)))])
         except DroppedError as error:
             raise VictimGoneError(
                 f"the victim's node {self.address} cannot be reached; see that it runs."
@@ -157,6 +172,15 @@ class NodeVictim:
             move_host=form.listen_host,
             move_port=form.listen_port,
         )
+
+
+@contextmanager
+def _turn(port: int) -> Iterator[None]:
+    """Wait until no other process or thread of a run listens where the node calls back."""
+    path = Path(tempfile.gettempdir()) / f"radedit-node-{port}-{os.getuid()}.lock"
+    with path.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # let go of when it is closed, however that comes
+        yield
 
 
 class _Inbox:
