@@ -23,6 +23,7 @@ from radedit.lib.jobs.queue import JobQueue
 from radedit.lib.jobs.tables import checkpoints, jobs
 from radedit.lib.jobs.turns import MOST_FRUITLESS, Turn
 from radedit.lib.pipeline import Editor
+from radedit.lib.replay import replay
 from radedit.lib.settings import load_settings
 from radedit_dicom.archive import Query
 from radedit_dicom.film import read_film
@@ -356,6 +357,17 @@ def test_a_job_is_the_edit_that_the_command_line_makes(
     (result,) = results(queue, ids)
     assert result["edit_id"] == edited.provenance.edit_id
     assert result[PIXELS] == edited.provenance.result_pixel_sha256
+
+
+def test_an_edit_that_was_made_in_a_batch_replays_to_the_same_pixels(
+    queue: JobQueue, ask: Ask, editor: Editor, run: Callable[..., Batches], studies: Path
+) -> None:
+    ids = submit(queue, ask(), ask(), ask(prompt="No acute cardiopulmonary process"))
+    run(ids[0])
+    for result in results(queue, ids):
+        again = replay(studies / "edited" / result["sc"], studies / "film.dcm", editor)
+        assert again.identical, again
+        assert again.other_platform == {}
 
 
 def test_no_step_is_left_in_the_database_once_jobs_are_done(

@@ -71,7 +71,7 @@ def open_engine(named: str) -> sa.Engine:
         if url.get_backend_name() == "sqlite":
             engine = _sqlite(url)
         else:
-            engine = sa.create_engine(url, pool_pre_ping=True, pool_size=10)
+            engine = sa.create_engine(url, pool_pre_ping=True, pool_size=10, hide_parameters=True)
         with engine.connect():
             return engine
     except (sa.exc.SQLAlchemyError, OSError) as error:
@@ -108,7 +108,7 @@ def insert_of(engine: sa.Engine) -> Any:
 def _sqlite(url: sa.URL) -> sa.Engine:
     path = Path(str(url.database))
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    engine = sa.create_engine(url)
+    engine = sa.create_engine(url, hide_parameters=True)  # errors quote no prompts
 
     @sa.event.listens_for(engine, "connect")
     def prepare(connection: Any, _record: Any) -> None:
