@@ -17,7 +17,7 @@ from radedit_dicom.router.route_file import Route, read_route
 from radedit_dicom.router.rules import Action
 
 _TEXTS = ("prompt", "edit_mask", "keep_mask", "invert_prompt", "film_text", "model")
-_STRESS = ("suite", "victim", "at", "out")
+_STRESS = ("suite", "victim", "labels", "at", "out")
 
 
 def load_route(path: Path, settings: Settings | None = None) -> Route:
@@ -97,7 +97,7 @@ def _check_stress(given: Mapping[str, Any]) -> None:
     for name in _STRESS:
         if not isinstance(given.get(name, ""), str):
             raise ParameterError(f"'{name}' must be a text.")
-    for name in ("suite", "victim", "out"):
+    for name in ("suite", "out"):
         if not given.get(name):
             raise ParameterError(f"A stress suite needs '{name}'.")
     if not re.fullmatch(r"([01]\d|2[0-3]):[0-5]\d", given.get("at", "00:00")):

@@ -118,10 +118,13 @@ class Worker:
                 os.link(source, target)
         settings = job.action["settings"]
         out = Path(settings["out"]).expanduser() / job.name
-        options = {"--victim": settings["victim"], "--archive": str(films), "--out": str(out)}
+        options = ["--archive", str(films), "--out", str(out)]
+        for name in ("victim", "labels"):
+            if name in settings:
+                options += [f"--{name}", settings[name]]
         command = [sys.executable, "-m", "radedit.lib.cli", "stress", settings["suite"]]
         done = subprocess.run(
-            command + [text for option in options.items() for text in option],
+            command + options,
             capture_output=True,
             text=True,
             check=False,
