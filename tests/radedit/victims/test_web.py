@@ -247,6 +247,20 @@ def test_an_answer_that_comes_too_late_is_missing(vendor: Vendor, tmp_path: Path
     assert not isinstance(late.value, VictimGoneError)
 
 
+def test_a_film_that_was_paid_for_is_not_asked_about_again(
+    vendor: Vendor, victim: Callable[..., Victim], tmp_path: Path
+) -> None:
+    for _ in range(2):
+        opened = victim(top='remember = "answers"')
+        assert opened.answer(half_white()).scores == pytest.approx({"Helligkeit": 0.5})
+    assert len(vendor.seen) == 1
+    vendor.statuses = [500]
+    with pytest.raises(VictimError):
+        opened.answer(half_white() / 2)
+    assert opened.answer(half_white() / 2).scores  # what did not come is asked for again
+    assert len(list((tmp_path / "answers").iterdir())) == 2
+
+
 def test_a_token_goes_along_and_is_asked_for_before_the_run(
     vendor: Vendor, victim: Callable[..., Victim], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -120,6 +120,8 @@ class About:
     rename : a label of ours for the victim's own words
     task : "classify" or "segment"
     activation : of a network's outputs; with "softmax" a pixel belongs to one label
+    remember : folder, seen from the file's, where answers are kept so that no film is asked about
+        twice; "" = none
     """
 
     name: str = ""
@@ -130,6 +132,7 @@ class About:
     rename: Mapping[str, str] = field(default_factory=dict)
     task: str = "classify"
     activation: str = "none"
+    remember: str = ""
     input: Input = Input()
     limits: Limits = Limits()
     http: HttpForm = HttpForm()

@@ -49,24 +49,31 @@ def open_victim(text: str) -> Victim:
     if text.endswith(".toml") and text.partition(":")[0] not in KINDS:
         return _described(Path(text).expanduser())
     kind, place = _split(text)
-    about = About()
-    if kind in FILES:
-        path = Path(place).expanduser()
-        beside = path.with_name(path.name + ".toml")
-        if beside.is_file():
-            victim, about = read_about(beside)
-            if victim:
-                raise ParameterError(
-                    f"'{beside.name}' lies beside its victim and must not name another one."
-                )
-    return _opened(kind, place, about, Path())
+    path = Path(place).expanduser()
+    beside = path.with_name(path.name + ".toml") if kind in FILES else None
+    if beside is None or not beside.is_file():
+        return _opened(kind, place, About(), Path())
+    victim, about = read_about(beside)
+    if victim:
+        raise ParameterError(
+            f"'{beside.name}' lies beside its victim and must not name another one."
+        )
+    return _remembering(_opened(kind, place, about, Path()), about, path.parent)
 
 
 def _described(path: Path) -> Victim:
     victim, about = read_about(path)
     if not victim:
         raise ParameterError(f"'{path.name}' names no victim; write victim = \"KIND:WHERE\".")
-    return _opened(*_split(victim), about, path.parent)
+    return _remembering(_opened(*_split(victim), about, path.parent), about, path.parent)
+
+
+def _remembering(victim: Victim, about: About, folder: Path) -> Victim:
+    if not about.remember:
+        return victim
+    from radedit.lib.victims.remembered import RememberingVictim
+
+    return RememberingVictim(victim, folder / Path(about.remember).expanduser())
 
 
 def _split(text: str) -> tuple[str, str]:
