@@ -46,6 +46,9 @@ def stress(
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Also ask victims of known shortcuts (acquisition).")
     ] = False,
+    augment: Annotated[
+        Path | None, typer.Option(help="Folder for accepted edits as training data.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run stress suites and write report.html, report.pdf, report.json and report.dcm.
@@ -80,6 +83,10 @@ def stress(
             facts = facts or facts_of(plan, _editor())
             found = sort_rows(suite, ledger.rows())
             finished.append(Finished(plan, found, tuple(cohort.problems)))
+            if augment is not None and suite.question.label:
+                from radedit.lib.stress.augment import export_pairs
+
+                export_pairs(plan, found, augment.expanduser() / suite.name)
         named = {key: facts[key] for key in ("version", "model", "model_sha256", "device", "dtype")}
         report = report_of(finished, named)
         written = write_report(report, out)

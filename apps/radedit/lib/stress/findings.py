@@ -15,13 +15,14 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from radedit.lib.stress.statistics import Estimate, mean
 from radedit.lib.stress.suite import Edit, Suite
 
+T = TypeVar("T", bool, bool | None)
 Row = Mapping[str, Any]
 Values = dict[str, float]
 """One number per patient."""
@@ -101,12 +102,16 @@ def damage(found: Found, asked: Asked, answer: Row, wanted: bool | None) -> floa
 
 def expected(found: Found, asked: Asked, subject: str, edit: Edit | None) -> bool | None:
     """Whether the label is on the film: what is known of it, or what the edit made of it."""
-    if edit is not None and asked.label in edit.removes:
-        return False
-    if edit is not None and asked.label in edit.adds:
-        return True
     value = found.subjects[subject]["present"].get(asked.label)
-    return None if value is None else bool(value)
+    before = None if value is None else bool(value)
+    return before if edit is None else expected_after(edit, asked.label, before)
+
+
+def expected_after(edit: Edit, label: str, before: T) -> bool | T:
+    """Say whether a label is on the film after an edit."""
+    if label in edit.removes:
+        return False
+    return True if label in edit.adds else before
 
 
 def on_arm(

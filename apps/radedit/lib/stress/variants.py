@@ -29,6 +29,7 @@ from radedit.lib.errors import FilmError, MaskError, NotFoundError, PromptError,
 from radedit.lib.mask_grammar import parse
 from radedit.lib.pipeline import Edited, Editor
 from radedit.lib.sources import FilmSources
+from radedit.lib.stress.attention import grounding
 from radedit.lib.stress.controls import blurred, masked_out, reconstructed
 from radedit.lib.stress.corruptions import corrupted
 from radedit.lib.stress.filters import Verdict, judged, objections
@@ -184,6 +185,7 @@ class Maker:
             prepared = self._prepared(subject, edit, drawn, arm.seed)
             edited = self.editor.edit_batch([prepared])[0]
             about = self._about(subject, edit, edited, arm.kind == "sham")
+            about |= grounding(prepared, self.editor.backbone(self.suite.model or None))
             _write(path, subject.film, edited.stored, about)
             kept = edited.stored, about
         stored, about = kept

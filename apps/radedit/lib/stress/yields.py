@@ -53,8 +53,14 @@ def yield_of(found: Found, edit: Edit) -> Result:
         "refused": dict(Counter(refused)),
         "seconds": float(np.median([row["seconds"] for row in made])) if made else None,
         "ssim_outside": float(np.mean(outside)) if outside else None,
+        **{key: _mean_of(good, key) for key in ("attention_iou", "attention_chance")},
         **_fidelity(good),
     }
+
+
+def _mean_of(rows: Sequence[Mapping[str, Any]], key: str) -> float | None:
+    known = [row[key] for row in rows if row.get(key) is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _kind_of(reason: str) -> str:
