@@ -1,0 +1,209 @@
+"""OHIF with our panel, as a person works with it: worklist, film, mask, prompt, result."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from playwright.sync_api import Locator, Page, expect
+from viewer_pages import Place, Shown, count_of, keep_picture, seen
+
+from radedit_dicom.pixels import read_film
+from radedit_dicom.provenance import read_private
+from radedit_dicom.segment_reader import read_segmentation
+from radedit_dicom.vocabulary import EDIT_COLOUR, KEEP_COLOUR
+
+AT = (0.68, 0.42)  # where the edit mask is drawn: share of the film's columns and rows
+
+
+def panel(page: Page) -> Locator:
+    return page.get_by_role("region", name="RadEdit")
+
+
+def viewports(page: Page) -> Locator:
+    return page.locator(".cornerstone-viewport-element")
+
+
+def open_film(page: Page, place: Place, film: Shown) -> None:
+    """Open a film with the panel, by its address."""
+    page.goto(f"{place.server.url}/radedit-edit?StudyInstanceUIDs={film.study}")
+    expect(panel(page).get_by_label("steps")).to_be_visible()
+    expect(page.get_by_text("W:").first).to_be_visible()
+    expect(panel(page).get_by_role("button", name="Run", exact=True)).to_be_enabled()
+
+
+def on_film(page: Page, film: Shown, share: tuple[float, float]) -> tuple[float, float]:
+    """Say where on the screen a place of the film is, which fills its viewport."""
+    box = viewports(page).first.bounding_box()
+    assert box is not None
+    rows, columns = film.shape
+    scale = min(box["width"] / columns, box["height"] / rows)
+    middle = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    across, down = (share[0] - 0.5) * columns * scale, (share[1] - 0.5) * rows * scale
+    return middle[0] + across, middle[1] + down
+
+
+def draw(page: Page, film: Shown, which: str, share: tuple[float, float]) -> None:
+    """Draw a dot of a mask with the brush."""
+    panel(page).get_by_role("button", name=f"Draw the {which} mask").click()
+    panel(page).get_by_label("Brush size").fill("0.08")
+    x, y = on_film(page, film, share)
+    page.mouse.move(x - 9, y - 9)
+    page.wait_for_timeout(500)  # the brush takes up its segment while it hovers
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 3, y + 3)
+    page.mouse.up()
+
+
+def run(page: Page) -> None:
+    panel(page).get_by_role("button", name="Run", exact=True).click()
+
+
+def wait_until_done(page: Page) -> None:
+    said = panel(page).get_by_role("status").filter(has_text=re.compile("Done in|[a-z]{3}.*[.;]$"))
+    expect(said).to_contain_text("Done in")
+
+
+def beside_each_other(page: Page) -> tuple[np.ndarray, np.ndarray]:
+    """Wait until original and edited film have their masks on; look at both."""
+    expect(viewports(page)).to_have_count(2)
+    for _ in range(60):
+        left, right = seen(viewports(page).first), seen(viewports(page).last)
+        if min(count_of(left, EDIT_COLOUR), count_of(right, EDIT_COLOUR)) > 20:
+            return left, right
+        page.wait_for_timeout(1000)
+    raise AssertionError("no outline of the edit mask is on both films")
+
+
+@pytest.mark.parametrize("kind", ["monochrome1", "monochrome2"])
+def test_a_film_is_edited_from_the_worklist_to_a_reload(
+    page: Page, place: Place, kind: str
+) -> None:
+    film = place.films[kind]
+    page.goto(place.server.url)
+    page.get_by_text(f"Example, {kind}").first.click()
+    keep_picture(page, "ohif-worklist")
+    page.get_by_role("button", name="RadEdit").or_(
+        page.get_by_text("RadEdit", exact=True)
+    ).first.click()
+    expect(panel(page).get_by_label("steps")).to_be_visible()
+    expect(page.get_by_text("W:").first).to_be_visible()
+    expect(panel(page).get_by_role("button", name="Run", exact=True)).to_be_enabled()
+
+    draw(page, film, "edit", AT)
+    draw(page, film, "keep", (0.45, 0.6))
+    panel(page).get_by_role("button", name="Done").click()
+    panel(page).get_by_label("Edit prompt").fill("Large left pneumothorax")
+    panel(page).get_by_label("steps").fill("6")
+    page.wait_for_timeout(500)
+    keep_picture(page, f"ohif-draw-{kind}")
+    run(page)
+    wait_until_done(page)
+    left, right = beside_each_other(page)
+    assert count_of(right, KEEP_COLOUR) > 20
+    assert abs(left.mean() - right.mean()) < 12, "both are the same film, shown alike"
+    keep_picture(page, f"ohif-result-{kind}")
+
+    stored = place.held(film.study, "SEG")[-1]
+    edited = place.held(film.study, "CR")[-1]
+    assert read_private(edited).prompt == "Large left pneumothorax"
+    mask = read_segmentation(stored, read_film(edited, allow_synthetic=True))["edit mask"]
+    rows, columns = np.nonzero(mask)
+    drawn = columns.mean() / film.shape[1], rows.mean() / film.shape[0]
+    assert drawn == pytest.approx(AT, abs=0.03), "the mask is where it was drawn"
+
+    page.reload()
+    edits = panel(page).get_by_role("listitem").filter(has_text="Large left pneumothorax")
+    edits.get_by_role("button", name="Open").click()
+    beside_each_other(page)
+    expect(page.get_by_text("AI-EDITED").first).to_be_visible()
+
+
+def test_a_result_in_a_study_of_its_own_is_there_after_a_reload_too(
+    page: Page, place: Place
+) -> None:
+    film = place.films["monochrome2"]
+    open_film(page, place, film)
+    panel(page).get_by_label("Edit prompt").fill("Left pneumothorax")
+    panel(page).get_by_label("Edit mask from").select_option("task:lung_segmentation:left")
+    panel(page).get_by_label("steps").fill("4")
+    panel(page).get_by_label("Result goes").select_option("new")
+    run(page)
+    wait_until_done(page)
+    beside_each_other(page)
+    assert page.url.count(film.study) == 1
+    assert "," in page.url or "%2C" in page.url, "the address names the new study as well"
+    page.reload()
+    edit = panel(page).get_by_role("listitem").filter(has_text="Left pneumothorax").first
+    edit.get_by_role("button", name="Open").click()
+    beside_each_other(page)
+
+
+def test_an_edit_can_be_cancelled_and_its_form_stays(page: Page, place: Place) -> None:
+    open_film(page, place, place.films["monochrome2"])
+    panel(page).get_by_label("Edit prompt").fill("Right pneumothorax")
+    panel(page).get_by_label("Edit mask as an expression").fill("box:60,60,200,300")
+    panel(page).get_by_label("steps").fill("1000")
+    run(page)
+    expect(panel(page).get_by_role("progressbar")).to_be_visible()
+    panel(page).get_by_role("button", name="Cancel").click()
+    expect(panel(page).get_by_role("status")).to_have_text("The edit was cancelled.")
+    expect(panel(page).get_by_role("button", name="Run", exact=True)).to_be_enabled()
+    expect(panel(page).get_by_label("Edit prompt")).to_have_value("Right pneumothorax")
+
+
+def test_what_is_missing_or_refused_is_said_in_a_sentence(page: Page, place: Place) -> None:
+    open_film(page, place, place.films["monochrome2"])
+    said = panel(page).get_by_role("status")
+    run(page)
+    expect(said).to_have_text("Say in the prompt what the film should show.")
+    panel(page).get_by_label("Edit prompt").fill("<img src=x onerror=alert(1)>")
+    run(page)
+    expect(said).to_have_text("Choose or draw the edit mask: what may change.")
+    panel(page).get_by_label("Edit mask as an expression").fill("box:60,60,200,300")
+    run(page)
+    expect(said).to_contain_text("does not know: <, img")  # as text, and no dialog has come
+
+
+def test_flicker_linked_views_and_settings_used_again(page: Page, place: Place) -> None:
+    film = place.films["monochrome2"]
+    open_film(page, place, film)
+    panel(page).get_by_label("Edit prompt").fill("Large right pleural effusion")
+    panel(page).get_by_label("Edit mask as an expression").fill("task:lung_segmentation:right")
+    panel(page).get_by_label("steps").fill("5")
+    panel(page).get_by_label("seed").fill("11")
+    run(page)
+    wait_until_done(page)
+    beside_each_other(page)
+
+    left, right = viewports(page).first, viewports(page).last
+    before = seen(right)
+    box = left.bounding_box()
+    assert box is not None
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    page.mouse.move(x, y)
+    page.mouse.down(button="right")  # OHIF's zoom
+    page.mouse.move(x, y - 60, steps=3)
+    page.mouse.up(button="right")
+    page.wait_for_timeout(1000)
+    moved = seen(right)
+    assert np.abs(before - moved).mean() > 2, "the edited film follows the original"
+
+    panel(page).get_by_role("button", name="Flicker").click()
+    badge = page.locator(".radedit-badge")
+    expect(badge).to_have_text("ORIGINAL")
+    keep_picture(page, "ohif-flicker")
+    expect(badge).to_have_text("EDITED")
+    panel(page).get_by_role("button", name="Flicker").click()
+    expect(badge).to_have_count(0)
+
+    page.reload()
+    edit = panel(page).get_by_role("listitem").filter(has_text="Large right pleural effusion")
+    edit.get_by_role("button", name="Use settings").click()
+    expect(panel(page).get_by_label("Edit prompt")).to_have_value("Large right pleural effusion")
+    expect(panel(page).get_by_label("seed")).to_have_value("11")
+    expect(panel(page).get_by_label("Edit mask as an expression")).to_have_value(
+        "task:lung_segmentation:right"
+    )
