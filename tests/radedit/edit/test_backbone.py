@@ -76,7 +76,8 @@ def test_vae_takes_the_mode_and_its_own_scaling(radedit_model: Any) -> None:
     images = torch.rand(2, 1, 64, 64, generator=torch.Generator().manual_seed(1)) * 2 - 1
     with torch.no_grad():
         mode = vae.encode(images.expand(-1, 3, -1, -1)).latent_dist.mode()
-        assert torch.equal(backbone.encode(images), mode * vae.config.scaling_factor)
+        scaled = mode * vae.config.scaling_factor
+        torch.testing.assert_close(backbone.encode(images), scaled, rtol=1e-4, atol=1e-5)
         decoded = vae.decode(mode).sample.mean(dim=1, keepdim=True)
     assert vae.config.scaling_factor == 0.13025
     assert torch.allclose(backbone.decode(mode * vae.config.scaling_factor), decoded, atol=1e-5)
@@ -92,8 +93,10 @@ def test_denoise_is_the_unet_with_one_timestep_or_one_each(radedit_model: Any) -
     with torch.no_grad():
         expected = unet(x, torch.tensor([7, 900]), encoder_hidden_states=context).sample
         same = unet(x, 7, encoder_hidden_states=context).sample
-    assert torch.equal(backbone.denoise(x, torch.tensor([7, 900]), context), expected)
-    assert torch.equal(backbone.denoise(x, 7, context), same)
+    found = backbone.denoise(x, torch.tensor([7, 900]), context)
+    # Not to the last bit: convolutions run in another order of memory here.
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(backbone.denoise(x, 7, context), same, rtol=1e-4, atol=1e-5)
 
 
 def test_an_edit_runs_through_the_whole_model(radedit_model: Any) -> None:
