@@ -60,6 +60,7 @@ def report_of(finished: Sequence[Finished], facts: Mapping[str, Any]) -> dict[st
                 "suite": asdict(one.plan.suite),
                 "result": result,
                 "levels": LEVELS[criterion.effect],
+                "subgroups": any(e["subgroups"] for v in victims for e in v["effects"]),
                 "figures": {
                     "levels": figures.levels(victims, LEVELS[criterion.effect]),
                     "effects": figures.effects(victims, criterion.at_most),
