@@ -8,6 +8,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from email.parser import BytesParser
 from email.policy import HTTP
@@ -62,10 +63,11 @@ def handler(vendor: Vendor) -> type[BaseHTTPRequestHandler]:
             time.sleep(vendor.delay_s)
             status = vendor.statuses.pop(0) if vendor.statuses else 200
             answer = vendor.answer(self.image(body)) if status == 200 else b"patient unknown"
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
+            with suppress(ConnectionError):  # who asked has hung up
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(answer)))
+                self.end_headers()
+                self.wfile.write(answer)
 
         def image(self, body: bytes) -> Display:
             kind = self.headers["Content-Type"]

@@ -66,6 +66,11 @@ class Job:
     result: Mapping[str, Any]
 
     @property
+    def is_done(self) -> bool:
+        """Whether there is a result."""
+        return self.state == "done"
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing more will happen to it."""
         return self.state in _OVER
@@ -138,6 +143,10 @@ class Client:
     def cancel(self, job_id: str) -> None:
         """End a job within one step."""
         self._send("DELETE", f"/radedit/jobs/{quote(job_id)}")
+
+    def retry(self, job_id: str) -> Job:
+        """Run a job again that failed or was cancelled."""
+        return _job(self._object("POST", f"/radedit/jobs/{quote(job_id)}/retry"))
 
     def _list(self, path: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
         _, body = self._send("GET", path, query, accept="application/dicom+json")

@@ -106,7 +106,9 @@ class Logic:
         if keep is not None:
             masks["keep"] = self.mask(keep, volume)
             parameter = replace(parameter, keep_mask=DRAWN_KEEP)
-        return self.client.submit(parameter.request(sop_uid_of(volume), masks))
+        job = self.client.submit(parameter.request(sop_uid_of(volume), masks))
+        # The same request is the same job: one that was cancelled is meant to run after all.
+        return self.client.retry(job.id) if job.is_over and not job.is_done else job
 
     def show(self, job: Job, original: slicer.vtkMRMLScalarVolumeNode) -> Shown:
         """Load a finished edit: its film beside the original, its masks as a segmentation.
@@ -118,7 +120,7 @@ class Logic:
         ServerError
             The archive does not give the result.
         """
-        if job.state != "done":
+        if not job.is_done:
             raise EditError(job.error or f"The edit is {job.state} and has no result.")
         uids, series = job.result["uids"], job.result["series"]
         objects = {

@@ -177,9 +177,14 @@ class Panel:
         self._say("The edit waits for its turn.")
 
     def _cancel(self) -> None:
-        if self.logic is not None and self.job is not None:
+        if self.logic is None or self.job is None:
+            return
+        try:
             self.logic.client.cancel(self.job.id)
             self._say("Cancelling.")
+        except ServerError as error:
+            self.close()
+            self._say(f"{error} The edit is not asked after any more; it may go on there.")
 
     def _poll(self) -> None:
         if self.logic is None or self.job is None:

@@ -15,7 +15,8 @@ import slicer
 import slicer.util
 import stub_qt  # before the panel, which imports qt
 from RadEditLib import panel as panel_module
-from RadEditLib.client import Job
+from RadEditLib.client import Client, Job
+from RadEditLib.logic import Logic
 from RadEditLib.panel import Panel
 from RadEditLib.views import side_by_side
 
@@ -103,6 +104,18 @@ class PanelTest(unittest.TestCase):
         self.assertIsNone(self.panel.job)
         self.panel.on_timer()  # one that Qt had queued already
         self.assertEqual(self.ui.message.text, "Connect to a server first.")
+
+    def test_a_job_of_a_server_that_went_away_can_be_given_up(self) -> None:
+        self.panel.logic = Logic(self.scene, Client("http://127.0.0.1:1"))
+        self.panel.job = Job("1", "running", 1, 9, "editing", "", {})
+        self.panel._running(True)
+        self.panel.on_timer()
+        self.assertRegex(self.ui.message.text, "cannot be reached .* asked after again")
+        self.assertIsNotNone(self.panel.job)
+        self.ui.cancelButton.click()
+        self.assertRegex(self.ui.message.text, "cannot be reached .* may go on there")
+        self.assertTrue(self.ui.runButton.enabled)
+        self.assertIsNone(self.panel.job)
 
     def test_the_token_is_never_kept(self) -> None:
         self.ui.token.setText("geheim")
