@@ -105,13 +105,13 @@ def restyle(image: Film, rng: np.random.Generator) -> Film:
         h, w = (rng.uniform(0.02, 0.2, 2) * size).astype(int) + 1
         shown[y : y + h, x : x + w] += rng.uniform(-0.4, 0.4)
     for _ in range(int(rng.integers(0, 4))):  # a lead across the film
-        t = np.linspace(0, 1, 3 * size)
-        (y0, x0), (y1, x1), bow = *rng.uniform(0, size, (2, 2)), rng.uniform(-0.2, 0.2, 2) * size
-        arc = np.sin(np.pi * t)
-        line = np.stack([y0 + (y1 - y0) * t + bow[0] * arc, x0 + (x1 - x0) * t + bow[1] * arc])
-        rows, cols = np.clip(line, 0, size - 1).astype(int)
+        t = np.linspace(0, 1, 3 * size)[:, None]
+        begin, end = rng.uniform(0, size, (2, 2))
+        bow = rng.uniform(-0.2, 0.2, 2) * size
+        line = begin + (end - begin) * t + bow * np.sin(np.pi * t)
+        rows, cols = np.clip(line, 0, size - 1).astype(int).T
         shown[rows, cols] += rng.uniform(0.1, 0.5)
-    return np.clip(shown, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(shown, 0, 1), "f4")
 
 
 def expose(image: Film, rng: np.random.Generator) -> Film:

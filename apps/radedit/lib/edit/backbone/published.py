@@ -19,7 +19,7 @@ UNET: Final[dict[str, Any]] = {
     "down_block_types": ("DownBlock2D", *("CrossAttnDownBlock2D",) * 4),
     "up_block_types": (*("CrossAttnUpBlock2D",) * 4, "UpBlock2D"),
     "cross_attention_dim": 768,
-    "attention_head_dim": 32,
+    "attention_head_dim": (4, 8, 16, 24, 32),  # diffusers means how many: each 32 wide
 }
 VAE: Final[dict[str, Any]] = {
     "in_channels": 3,
