@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from radedit.lib.edit.inversion import (
-    TensorCache,
     InversionKey,
+    TensorCache,
     draw_noise,
     draw_noise_batch,
     invert,
