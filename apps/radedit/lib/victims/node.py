@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from pydicom import dcmread
 from pydicom.dataset import Dataset
@@ -36,7 +36,7 @@ from radedit.lib.victims.answers import usable_scores
 from radedit.lib.victims.asking import asked
 from radedit.lib.victims.preprocessing import checked
 from radedit.lib.victims.protocol import Answer, Display, Mask, VictimCard
-from radedit.lib.victims.remote_films import SENT_DICOM, as_displayed, film_of, object_of
+from radedit.lib.victims.remote_films import SENT_DICOM, as_displayed, object_of
 from radedit_dicom.dimse_address import DimseAddress, DimseTimeouts
 from radedit_dicom.dimse_association import DroppedError
 from radedit_dicom.dimse_receive import listening
@@ -81,7 +81,8 @@ class NodeVictim:
         self, display: Display, valid: Mask | None = None, film: Film | None = None
     ) -> Answer:
         """Ask about one film, which goes there without its identity; see `protocol.Victim`."""
-        checked(display)
+        if film is not None and film.shape != checked(display).shape:
+            raise FilmError("the display and the film are of another size; give those of one film.")
         try:
             sent = object_of(display, film)
         except UnsupportedImageError as error:
@@ -89,14 +90,13 @@ class NodeVictim:
         results = asked(self.about.limits, lambda: self._results(sent))
         scores: dict[str, float] = {}
         segments: dict[str, Mask] | None = None
-        asked_film = film_of(display) if film is None else film
         for kind, dataset in results.items():
             if kind == "seg":
-                segments = _masks(dataset, read_film(sent, allow_synthetic=True), asked_film)
+                segments = as_displayed(_masks(dataset, sent), film)
             else:
                 scores |= self._scores(kind, dataset)
         if segments is not None:
-            segments = self.about.renamed(as_displayed(segments, film))
+            segments = self.about.renamed(segments)
         return Answer(usable_scores(self.about.renamed(scores)), segments)
 
     def _scores(self, kind: str, dataset: Dataset) -> dict[str, float]:
@@ -265,11 +265,9 @@ def _groups(pattern: str) -> set[str]:
         ) from error
 
 
-def _masks(dataset: Dataset, sent: Film, film: Film) -> dict[str, Any]:
-    """Read segments of the film as it was sent; its pixels are the film's own."""
-    if sent.shape != film.shape:
-        raise FilmError("the display and the film are of another size.")
+def _masks(dataset: Dataset, sent: Dataset) -> dict[str, Mask]:
+    """Read the segments of the film as it was sent."""
     try:
-        return read_segmentation(dataset, sent)
+        return read_segmentation(dataset, read_film(sent, allow_synthetic=True))
     except DicomError as error:
         raise VictimError(f"the victim's SEG cannot be read: {error}") from error
