@@ -190,3 +190,29 @@ def test_subgroups_and_their_widest_gap_are_told(rows_of: Any, known_suite: Suit
     sexes = effect["effects"][0]["subgroups"]["sex"]
     assert sexes["widest_gap"] == 1.0
     assert {k: g["value"] for k, g in sexes["groups"].items()} == {"F": 0.0, "M": 1.0}
+
+
+@pytest.mark.parametrize(("wrong", "told"), [(3, False), (20, True)])
+def test_labels_that_a_reader_contradicts_too_often_are_doubted(
+    wrong: int, told: bool, rows_of: Any, known_suite: Suite
+) -> None:
+    rows = rows_of({"robust": robust}, N)
+    for row in rows:
+        if row["type"] == "subject":
+            row["reader"] = row["number"] >= wrong
+    problems = summarise(sort_rows(known_suite, rows), ())["problems"]
+    kinds = {problem["kind"]: problem for problem in problems}
+    assert ("labels that an independent reader contradicts" in kinds) is told
+    if told:
+        assert "accuracy" in kinds["labels that an independent reader contradicts"]["loses"]
+
+
+def test_a_mask_without_what_the_label_says_is_told(rows_of: Any, known_suite: Suite) -> None:
+    rows = rows_of({"robust": robust}, N)
+    rows.append(
+        {"type": "film", "subject": "s0", "kind": "edit", "edit": "removed", "seed": 5,
+         "refused": "the edit mask is empty on this film; draw a region that may change."}
+    )  # fmt: skip
+    result = summarise(sort_rows(known_suite, rows), ())
+    assert [problem["count"] for problem in result["problems"]] == [1]
+    assert sum(result["edits"][0]["refused"].values()) == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from radedit.lib.phantom.lessons import OPACITIES
 from radedit.lib.pipeline import Edited
 from radedit.lib.stress.judge import Judge
 from radedit.lib.stress.subjects import Image
@@ -57,29 +58,34 @@ def judged(edited: Edited, wanted: Filter, seen: Sequence[str] = ()) -> Verdict:
     return Verdict(tuple(reasons), scores)
 
 
-def objections(judge: Judge, display: Image, edit: Edit, said_side: str) -> list[str]:
+def reader_sees(judge: Judge, display: Image, name: str, side: str = "") -> bool | None:
+    """Ask the independent reader for a finding or device; None where it has no label for it.
+
+    Parameters
+    ----------
+    display : float32 [rows, cols], 0 to 1, the patient's left on the right
+    name : such as "pneumothorax"; "opacity" is any kind of it
+    side : "left" or "right"; "" = on either
+    """
+    kinds = OPACITIES if name == "opacity" else (name,)
+    labels = [
+        label
+        for label in judge.labels
+        if label.startswith(kinds) and (side in label or " " not in label)
+    ]
+    if not labels:
+        return None
+    opinion = judge.opinion(display)
+    return any(opinion[label] >= judge.thresholds[label] for label in labels)
+
+
+def objections(judge: Judge, display: Image, edit: Edit, side: str) -> list[str]:
     """Ask the independent reader whether what should be gone is gone, and what was added there.
 
     The embedded judge knows phantoms only; for real films the suite leaves `consistent` out.
     Findings that it has no label for are not asked about.
     """
-    opinion, found = judge.opinion(display), []
-
-    def sees(name: str) -> bool | None:
-        kinds = ("consolidation", "mass", "effusion") if name == "opacity" else (name,)
-        labels = [
-            label
-            for label in judge.labels
-            if label.startswith(kinds) and (said_side in label or " " not in label)
-        ]
-        if not labels:
-            return None
-        return any(opinion[label] >= judge.thresholds[label] for label in labels)
-
-    for name in edit.removes:
-        if sees(name):
-            found.append(f"the independent reader still sees {name}")
-    for name in edit.adds:
-        if sees(name) is False:
-            found.append(f"the independent reader sees no {name}")
-    return found
+    seen = {name: reader_sees(judge, display, name, side) for name in (*edit.removes, *edit.adds)}
+    left = [f"the independent reader still sees {name}" for name in edit.removes if seen[name]]
+    absent = [name for name in edit.adds if seen[name] is False]
+    return left + [f"the independent reader sees no {name}" for name in absent]

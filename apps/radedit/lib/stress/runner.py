@@ -16,18 +16,21 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from radedit.lib.errors import RadEditError
 from radedit.lib.phantom.instances import tool_version
 from radedit.lib.pipeline import Editor
 from radedit.lib.stress.asking import ask, open_named
+from radedit.lib.stress.filters import reader_sees
 from radedit.lib.stress.judge import load_judge
 from radedit.lib.stress.ledger import EDITS, FORMAT, Ledger, Row
 from radedit.lib.stress.subjects import Cohort, Subject
 from radedit.lib.stress.suite import Suite
 from radedit.lib.stress.variants import Arm, Maker, Shown, region_of
 from radedit.lib.victims.protocol import Victim
+from radedit_dicom.pixels import to_display
 
 Progress = Callable[[int, int], None]
 
@@ -130,7 +133,7 @@ def measure(bench: Bench, number: int, victims: Sequence[str]) -> list[Row]:
     subject = bench.plan.cohort.subject(number)
     question = bench.plan.suite.question
     region = region_of(subject, question.region) if question.structure else None
-    rows: list[Row] = [_about(subject, number)]
+    rows: list[Row] = [_about(subject, number, bench)]
     for made in bench.maker.films(subject):
         if not isinstance(made, Shown):
             arm, why = made
@@ -153,7 +156,13 @@ def measure(bench: Bench, number: int, victims: Sequence[str]) -> list[Row]:
     return rows
 
 
-def _about(subject: Subject, number: int) -> Row:
+def _about(subject: Subject, number: int, bench: Bench) -> Row:
+    label, judge = bench.plan.suite.question.label, bench.maker.judge
+    seen = None
+    if label and judge is not None:
+        display = to_display(subject.film)
+        facing = display[:, ::-1] if subject.film.is_mirrored else display
+        seen = reader_sees(judge, np.ascontiguousarray(facing), label)
     return {
         "type": "subject",
         "number": number,
@@ -161,6 +170,7 @@ def _about(subject: Subject, number: int) -> Row:
         "patient": subject.patient,
         "group": subject.group,
         "present": dict(subject.present),
+        "reader": seen,
         "traits": dict(subject.traits),
         "spacing_mm": list(subject.film.spacing_mm or ()),
     }

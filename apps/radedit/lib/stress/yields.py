@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.stats import binomtest
 
 from radedit.lib.stress.findings import Found
 from radedit.lib.stress.quality import coverage, kid
@@ -14,6 +15,8 @@ from radedit.lib.stress.subjects import Problem
 from radedit.lib.stress.suite import Edit
 
 Result = dict[str, Any]
+READER_ERRS = 0.1  # the embedded judge's measured errors are fewer on what suites ask for
+DOUBT = 0.01
 
 
 def cohort_of(found: Found) -> Result:
@@ -84,19 +87,38 @@ def _fidelity(rows: Sequence[Mapping[str, Any]]) -> Result:
 
 
 def contradictions(found: Found) -> list[Problem]:
-    """Count films whose label says that the finding is there while its mask is empty."""
+    """Say which labels are doubtful: masks contradict them, or an independent reader does."""
+    problems = []
     empty = [
         row
         for row in found.films.values()
         if "refused" in row and "mask is empty" in row["refused"]
     ]
-    if not empty:
-        return []
-    return [
-        Problem(
-            "labels that the masks contradict",
-            len(empty),
-            f"{len(empty)} films are said to show what their mask does not; they were not edited",
-            "effects on those films, and accuracy as far as their labels are wrong",
+    if empty:
+        problems.append(
+            Problem(
+                "labels that the masks contradict",
+                len(empty),
+                f"{len(empty)} films are said to show what their mask does not; they were not "
+                "edited",
+                "effects on those films, and accuracy as far as their labels are wrong",
+            )
         )
+    label = found.suite.question.label
+    both = [
+        (row["present"][label], row["reader"])
+        for row in found.subjects.values()
+        if row.get("reader") is not None and row["present"].get(label) is not None
     ]
+    other = sum(said != seen for said, seen in both)
+    if both and binomtest(other, len(both), READER_ERRS, alternative="greater").pvalue < DOUBT:
+        problems.append(
+            Problem(
+                "labels that an independent reader contradicts",
+                other,
+                f"the independent reader contradicts {other} of {len(both)} labels, more than "
+                f"the {READER_ERRS:.0%} that it may be wrong itself",
+                "accuracy on the real films, and gaps measured against it",
+            )
+        )
+    return problems
