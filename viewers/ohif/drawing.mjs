@@ -23,8 +23,22 @@ export async function startDrawing(films, { viewportId, film }, which) {
     setSegments(segmentationService, segmentationId, viewportId, segments);
   }
   segmentationService.setActiveSegmentation(viewportId, segmentationId);
-  segmentationService.setActiveSegment(segmentationId, SEGMENTS[which]);
+  hold(() => segmentationService.setActiveSegment(segmentationId, SEGMENTS[which]));
   return `drawn:${segmentationId}:${SEGMENTS[which]}`;
+}
+
+// After a stroke OHIF counts the segment's pixels and, when done, makes that segment the active
+// one again, be another chosen meanwhile. So the choice is made anew as each stroke begins.
+let choose = null;
+
+function hold(chosen) {
+  chosen();
+  if (!choose) document.addEventListener('mousedown', () => choose?.(), { capture: true });
+  choose = chosen;
+}
+
+export function stopHolding() {
+  choose = () => {};
 }
 
 /** Take up a brush, an eraser, or lay both down. */

@@ -1,7 +1,7 @@
 // The RadEdit panel: a prompt, two masks, parameters, the run, and the edits there are.
 import * as api from './api.mjs';
 import { el, field, select } from './dom.mjs';
-import { setBrush, startDrawing, takeTool } from './drawing.mjs';
+import { setBrush, startDrawing, stopHolding, takeTool } from './drawing.mjs';
 import { Films, instanceOf, isEdited } from './films.mjs';
 import { startFlicker } from './flicker.mjs';
 import { Parameters } from './form.mjs';
@@ -219,6 +219,7 @@ class Panel {
   }
 
   stopDrawing() {
+    stopHolding();
     takeTool(this.films, 'look');
     this.brushes.hidden = true;
     this.say('');

@@ -87,8 +87,9 @@ export class Stage {
   }
 
   swap() {
+    const next = this.swapped === 'original' ? 'edited' : 'original';
     this.stopFlicker();
-    this.only(this.swapped === 'original' ? 'edited' : 'original');
+    this.only(next);
   }
 
   toggleFlicker() {
