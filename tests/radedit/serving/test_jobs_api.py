@@ -78,14 +78,14 @@ def test_a_job_is_cancelled_and_tried_again(client: TestClient, film: str) -> No
 def test_who_follows_hears_every_two_seconds_and_of_the_end(client: TestClient, film: str) -> None:
     job = client.post("/radedit/jobs", json={"image": film, "prompt": "ECG leads"}).json()["id"]
     # The test client hands a stream over when it has ended: someone else cancels the job.
-    other = threading.Timer(4.5, lambda: client.delete(f"/radedit/jobs/{job}"))
+    other = threading.Timer(3.5, lambda: client.delete(f"/radedit/jobs/{job}"))
     other.start()
     text = client.get(f"/radedit/jobs/{job}/events").text
     other.join()
     heard = [block.split("\n") for block in text.strip().split("\n\n")]
     names = [name.removeprefix("event: ") for name, _ in heard]
     states = [json.loads(data.removeprefix("data: "))["state"] for _, data in heard]
-    assert SAY_S < 2
+    assert SAY_S <= 1  # a busy machine must not make two seconds of it
     assert names == ["progress"] * (len(names) - 1) + ["end"]
     assert states[0] == "queued"
     assert states[-2:] == ["cancelled", "cancelled"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import anyio.to_thread
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
+from sqlalchemy.exc import SQLAlchemyError
 
 from radedit.lib.app import RadEditApp
 from radedit.lib.errors import RadEditError
@@ -33,6 +35,7 @@ from radedit.lib.serving.viewers import mount_viewers
 from radedit.lib.serving.watch import Watch
 from radedit_dicom.errors import DicomError
 
+logger = logging.getLogger(__name__)
 TITLE: Final = "RadEdit for hospitals"
 
 
@@ -100,7 +103,7 @@ def create_app(config: ServerConfig, parts: Parts) -> FastAPI:
     app.include_router(jobs_api.create_router(place))
     app.include_router(_review(parts))
     app.include_router(archive.router)
-    app.include_router(labelling.create_router(config.limits.inferences))
+    app.include_router(labelling.create_router(parts.label_app, config.limits.inferences))
     mount_viewers(app)
     app.add_middleware(BodyBounds, limits=config.limits)  # the last one added is asked first
     app.add_middleware(Gate, keepers=known)
@@ -147,6 +150,11 @@ def _add_refusals(app: FastAPI) -> None:
     @app.exception_handler(DicomError)
     async def refused_by_dicom(_: Request, error: DicomError) -> Response:
         return JSONResponse({"detail": str(error)}, error.http_status)
+
+    @app.exception_handler(SQLAlchemyError)
+    async def without_database(_: Request, error: SQLAlchemyError) -> Response:
+        logger.error("the jobs' database failed: %s", type(error).__name__)
+        return JSONResponse({"detail": "The jobs' database does not answer; try again."}, 503)
 
     @app.exception_handler(RequestValidationError)
     async def misread(_: Request, error: RequestValidationError) -> Response:

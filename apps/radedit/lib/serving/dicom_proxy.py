@@ -25,7 +25,7 @@ _GIVEN: Final = (
 )  # fmt: skip
 _KEPT_BACK: Final = 256  # bytes; an address in JSON that is cut by the network is shorter
 _CONNECT_S: Final = 10.0
-_STORE: Final = re.compile(r"studies(?:/[0-9.]{1,64})?")
+_STORE: Final = re.compile(r"studies(?:/[^/]+)?")
 
 
 class Proxy:
@@ -70,7 +70,7 @@ class Proxy:
 
         @router.post("/{path:path}", summary="Store (STOW-RS)")
         async def store(path: str, request: Request) -> Response:
-            if not _STORE.fullmatch(path):
+            if not _STORE.fullmatch(checked_path(path)):
                 raise HTTPException(404, "Objects are stored at /dicom-web/studies.")
             answer = await self._passed(request, path, request.stream())
             if answer.status_code < 300:

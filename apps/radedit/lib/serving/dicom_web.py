@@ -16,7 +16,7 @@ from radedit_dicom.folder import FolderArchive
 from radedit_dicom.locate import split_address
 
 PREFIX: Final = "/dicom-web"
-_UID: Final = r"[0-9.]{1,64}"
+_UID: Final = r"(?![0-9.]{65})[0-9]+(?:\.[0-9]+)*"
 _TAIL: Final = (
     r"(?:/(?:metadata|rendered|thumbnail|bulk(?:data)?(?:/[0-9A-Za-z.]{1,64}){0,32}"
     r"|frames/[0-9]{1,6}(?:,[0-9]{1,6}){0,63}(?:/(?:rendered|thumbnail))?))?"

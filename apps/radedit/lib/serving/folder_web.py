@@ -35,7 +35,7 @@ from radedit_dicom.archive import Instance
 from radedit_dicom.errors import DicomError
 from radedit_dicom.folder import FolderArchive
 
-Uid = Annotated[str, Path(pattern=r"^[0-9.]{1,64}$")]
+Uid = Annotated[str, Path(pattern=r"^[0-9]+(\.[0-9]+)*$", max_length=64)]
 Numbers = Annotated[str, Path(pattern=r"^[0-9]{1,6}(,[0-9]{1,6}){0,63}$")]
 Store = Callable[[bytes, str], Instance]
 """Stores one Part 10 object, of this study unless that is \"\"."""

@@ -26,11 +26,14 @@ from radedit.lib.serving.submission import job_request, parsed, schema
 from radedit.lib.sources import EMBEDDED_TASKS
 
 LOOK_S: Final = 0.2  # how often a followed job is looked at
-SAY_S: Final = 1.5  # a follower hears of a job at least this often, changed or not
+SAY_S: Final = 1.0  # a follower hears of a job at least this often, changed or not
 _PROMPTS: Final = Path(__file__).resolve().parents[2] / "configs" / "prompts.toml"
 _EMBEDDED_LABELS: Final = {"heart_segmentation": ["heart"], "lung_segmentation": ["left", "right"]}
 JobId = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")]
-Uid = Annotated[str, Query(pattern="^[0-9.]{1,64}$", description="SOP Instance UID of a film")]
+Uid = Annotated[
+    str,
+    Query(pattern=r"^[0-9]+(\.[0-9]+)*$", max_length=64, description="SOP Instance UID of a film"),
+]
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     400: {"description": "The request is wrong; the sentence says how"},
     401: {"description": "There is no token, or a wrong one"},

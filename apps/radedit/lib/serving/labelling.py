@@ -8,6 +8,7 @@ slide images.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import json
 import os
@@ -46,6 +47,12 @@ _LIGHT: Final = (info, model, train, activelearning, scoring, datastore, session
 _HEAVY: Final = (infer, batch_infer)
 # A model's file can be code; who may put it there is who may write the folder itself.
 _LEFT_OUT: Final = frozenset({("PUT", "/model/{model}"), ("DELETE", "/model/{model}")})
+# Path to the parameter that names a task, and to where `info` lists those tasks.
+_STARTING: Final[Mapping[str, tuple[str, str]]] = {
+    "/batch/infer/{model}": ("model", "models"),
+    "/train/{model}": ("model", "trainers"),
+    "/scoring/{method}": ("method", "scoring"),
+}
 _JSON_FIELDS: Final = frozenset({"info", "params"})
 _SESSION: Final = re.compile(r"[0-9a-fA-F-]{36}")
 # What MONAI Label answers with a bare 500 though the request is to blame.
@@ -80,31 +87,32 @@ def label_app(config: ServerConfig) -> RadEditApp:
     return app
 
 
-def create_router(inferences: int) -> APIRouter:
+def create_router(app: RadEditApp, inferences: int) -> APIRouter:
     """Make the routes of MONAI Label's API.
 
     Parameters
     ----------
+    app : of `label_app`
     inferences : how many inferences run at once; others wait, and hold up nobody else
     """
     router = APIRouter()
     heavy = anyio.CapacityLimiter(inferences)
-    for module in _LIGHT:
-        _add(router, module.router, None)
-    for module in _HEAVY:
-        _add(router, module.router, heavy)
+    for module in (*_LIGHT, *_HEAVY):
+        for route in module.router.routes:
+            assert isinstance(route, APIRoute)
+            limiter = heavy if module in _HEAVY and "POST" in (route.methods or ()) else None
+            _add(router, route, limiter, app)
     return router
 
 
-def _add(router: APIRouter, theirs: APIRouter, limiter: anyio.CapacityLimiter | None) -> None:
-    for route in theirs.routes:
-        assert isinstance(route, APIRoute)
-        methods = sorted(m for m in route.methods or () if (m, route.path) not in _LEFT_OUT)
-        if not methods:
-            continue
+def _add(
+    router: APIRouter, route: APIRoute, limiter: anyio.CapacityLimiter | None, app: RadEditApp
+) -> None:
+    methods = sorted(m for m in route.methods or () if (m, route.path) not in _LEFT_OUT)
+    if methods:
         router.add_api_route(
             route.path,
-            _in_thread(route.endpoint, limiter if "POST" in methods else None),
+            _in_thread(_named(route, app), limiter),
             methods=methods,
             summary=route.summary,
             tags=route.tags,
@@ -126,6 +134,22 @@ def _in_thread(
     run.__doc__ = endpoint.__doc__
     run.__signature__ = inspect.signature(endpoint)  # type: ignore[attr-defined]
     return run
+
+
+def _named(route: APIRoute, app: RadEditApp) -> Callable[..., Any]:
+    """Let a route that starts a process of its own do so only for a task that there is."""
+    endpoint = route.endpoint
+    if route.path not in _STARTING:
+        return endpoint
+    name, kind = _STARTING[route.path]
+
+    @functools.wraps(endpoint)
+    async def known_only(**values: Any) -> Any:
+        if values[name] not in app.info()[kind]:
+            raise HTTPException(404, "There is no such task; GET /info lists them.")
+        return await endpoint(**values)
+
+    return known_only
 
 
 def _answer(endpoint: Callable[..., Any], values: dict[str, Any]) -> Response:
