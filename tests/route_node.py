@@ -34,6 +34,7 @@ class RouteNode:
     body : of the TOML file, behind `spool`, `[receive]` and `[study]`
     receive, study : further lines of those tables
     reserve_gb : room on the disk that it leaves free
+    top : lines ahead of all tables
     """
 
     def __init__(
@@ -44,9 +45,11 @@ class RouteNode:
         receive: str = "",
         study: str = "quiet_s = 1",
         reserve_gb: float = 0,
+        top: str = "",
     ) -> None:
         self.folder, self.port = folder, port
         self._receive, self._study, self._reserve_gb = receive, study, reserve_gb
+        self._top = top
         self._process: subprocess.Popen[bytes] | None = None
         folder.mkdir(parents=True, exist_ok=True)
         self.write(body)
@@ -72,7 +75,7 @@ class RouteNode:
     def write(self, body: str) -> None:
         """Write the route's file, over the one before."""
         text = (
-            f'spool = "spool"\n[receive]\nport = {self.port}\ncallers = ["{CALLER}"]\n'
+            f'spool = "spool"\n{self._top}\n[receive]\nport = {self.port}\ncallers = ["{CALLER}"]\n'
             f"reserve_gb = {self._reserve_gb}\n{self._receive}\n[study]\n{self._study}\n{body}\n"
         )
         staged = self.file.with_suffix(".new")

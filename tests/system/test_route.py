@@ -258,7 +258,7 @@ def test_a_changed_file_is_in_force_without_a_restart_and_a_bad_one_is_not(
     route = node(FORWARD)
     route.start()
     planner = route.spool.holder("plan")
-    route.write(FORWARD + "[[rules]]\nname = 'broken'\nmatch = { NoSuchTag = 'x' }\n")
+    route.write(FORWARD + "[[rules]]\nname = 'broken'\n")
     refusal = route.until(lambda: route.json("status")["rules refused"], "it was not refused")
     assert "broken" in refusal
     route.archive.send([film(1)])
@@ -339,7 +339,6 @@ def test_a_dead_destination_delays_no_other_and_its_letters_are_told_and_retried
     told: list[Any] = []
     hook = listening(told)
     body = f"""
-webhook = "http://127.0.0.1:{hook.server_address[1]}/dead"
 [destinations.away]
 address = "dimse://NOBODY@127.0.0.1:{dead}"
 give_up_h = 0.001
@@ -354,7 +353,7 @@ action = "forward"
 to = ["away", "disk"]
 """
     try:
-        route = node(body)
+        route = node(body, top=f'webhook = "http://127.0.0.1:{hook.server_address[1]}/dead"')
         route.start()
         route.archive.send([film(number) for number in range(1, 6)])
         route.until(lambda: len(arrived(route)) == 5, "the healthy destination was delayed")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from radedit_dicom.access import Access
 from radedit_dicom.dimse_address import DimseAddress
@@ -17,78 +17,14 @@ from radedit_dicom.router.listener import Bounds
 from radedit_dicom.router.outbox import Patience
 from radedit_dicom.router.planning import Completeness
 from radedit_dicom.router.receiver import Receive, ReceiveTls
-from radedit_dicom.router.rules import Action, Rule
+from radedit_dicom.router.route import Http, Jobs, Route
+from radedit_dicom.router.rules import Action
 from radedit_dicom.router.rules_file import read_rules
 from radedit_dicom.router.sender import Destination, Line
 from radedit_dicom.router.tables import Table
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,31}")
 _LARGEST = 1 << 20  # bytes of a route's file
-
-
-@dataclass(frozen=True)
-class Http:
-    """Where status, metrics and STOW-RS are; `token_file` holds what callers must show."""
-
-    host: str = "127.0.0.1"
-    port: int = 0
-    token_file: Path | None = None
-
-
-@dataclass(frozen=True)
-class Jobs:
-    """How jobs are run.
-
-    Attributes
-    ----------
-    workers : int
-        Processes, each with its own models.
-    time_limit_s : float
-        A job that takes longer has its worker ended, and counts as failed.
-    patience : Patience
-    """
-
-    workers: int = 1
-    time_limit_s: float = 900.0
-    patience: Patience = field(default_factory=lambda: Patience(refusals=4))
-
-
-@dataclass(frozen=True)
-class Route:
-    """Everything that a file says.
-
-    Attributes
-    ----------
-    spool : pathlib.Path
-    receive : Receive
-    report_to : mapping
-        AE title to where its reports of storage commitment go.
-    watch : pathlib.Path or None
-    http : Http or None
-    completeness : Completeness
-    jobs : Jobs
-    destinations : mapping
-    rules : tuple of Rule
-    webhook : str
-        Gets dead letters; "" = none.
-    keep_days : float
-        What is done with is removed after so long.
-    digest : str
-        Hash of the file.
-    """
-
-    spool: Path
-    receive: Receive
-    report_to: Mapping[str, DimseAddress]
-    watch: Path | None
-    http: Http | None
-    completeness: Completeness
-    jobs: Jobs
-    destinations: Mapping[str, Destination]
-    rules: tuple[Rule, ...]
-    webhook: str
-    keep_days: float
-    digest: str
 
 
 def read_route(path: Path, check: Callable[[Action], None] | None = None) -> Route:
@@ -107,16 +43,27 @@ def read_route(path: Path, check: Callable[[Action], None] | None = None) -> Rou
         It cannot be read, a key is unknown, or a value impossible. What `check` raises.
     """
     content = _content(path)
-    try:
-        tree = tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise RouteError(f"The route's file is not valid TOML: {error}.") from None
-    route = _route(Table(tree, "the top level"), path.parent, content)
+    route = _route(Table(_tree(content), "the top level"), path, content)
     for rule in route.rules:
         for action in rule.actions:
             if check is not None:
                 check(action)
     return route
+
+
+def spool_of(path: Path) -> Path:
+    """Give the spool that a route's file names, whatever else in it is wrong.
+
+    Raises
+    ------
+    RouteError
+        It cannot be read, is no TOML, or names no spool.
+    """
+    top = Table(_tree(_content(path)), "the top level")
+    spool = top.path("spool", path.parent)
+    if spool is None:
+        top.refuse("needs a 'spool', the folder where everything is kept")
+    return spool
 
 
 def _content(path: Path) -> bytes:
@@ -132,10 +79,16 @@ def _content(path: Path) -> bytes:
     return content
 
 
-def _route(top: Table, base: Path, content: bytes) -> Route:
-    spool = top.path("spool", base)
-    if spool is None:
-        top.refuse("needs a 'spool', the folder where everything is kept")
+def _tree(content: bytes) -> dict[str, Any]:
+    try:
+        return tomllib.loads(content.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise RouteError(f"The route's file is not valid TOML: {error}.") from None
+
+
+def _route(top: Table, path: Path, content: bytes) -> Route:
+    spool, base = spool_of(path), path.parent
+    top.text("spool")
     receive_table = top.table("receive")
     watch = receive_table.path("watch", base)
     receive = _receive(receive_table, base)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from pydicom.dataset import Dataset
 
 from radedit_dicom.router.errors import RouteError
-from radedit_dicom.router.route_file import Route, read_route
+from radedit_dicom.router.route import Route
+from radedit_dicom.router.route_file import read_route
 from radedit_dicom.router.rules import DAYS, Condition, Facts, Hours, deciding, matches
 
 MONDAY_NIGHT = datetime(2025, 6, 2, 23, 30)

@@ -141,14 +141,18 @@ def _act(config: Path, ids: list[str], method: Callable[[Desk], Callable[[str], 
 @contextmanager
 def _desk(config: Path) -> Iterator[Desk]:
     with refusals():
-        from radedit.lib.routing.roles import opened
+        from radedit_dicom.router.audit import Audit
         from radedit_dicom.router.desk import Desk
+        from radedit_dicom.router.journal import Journal
+        from radedit_dicom.router.route_file import spool_of
+        from radedit_dicom.router.spool import Spool
 
-        place = opened(config)
+        spool = Spool(spool_of(config))  # rules that are wrong keep nobody from looking
+        journal = Journal(spool.journal)
         try:
-            yield Desk(place.spool, place.journal, place.audit)
+            yield Desk(spool, journal, Audit(spool.audit))
         finally:
-            place.journal.close()
+            journal.close()
 
 
 def _counts(states: dict[str, Any]) -> str:

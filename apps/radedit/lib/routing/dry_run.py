@@ -11,7 +11,7 @@ from radedit_dicom.errors import DicomError
 from radedit_dicom.parsing import parse
 from radedit_dicom.router.journal import Journal
 from radedit_dicom.router.planning import facts_of
-from radedit_dicom.router.route_file import Route
+from radedit_dicom.router.route import Route
 from radedit_dicom.router.rules import Facts, Rule, deciding
 from radedit_dicom.router.spool import Spool
 

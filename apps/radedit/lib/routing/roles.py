@@ -24,7 +24,8 @@ from radedit_dicom.router.notify import notify
 from radedit_dicom.router.planning import Planner
 from radedit_dicom.router.receiver import Receiver
 from radedit_dicom.router.retention import clean_up
-from radedit_dicom.router.route_file import Route, changed
+from radedit_dicom.router.route import Route
+from radedit_dicom.router.route_file import changed
 from radedit_dicom.router.sender import Sender
 from radedit_dicom.router.sorting import Sorter
 from radedit_dicom.router.spool import Spool

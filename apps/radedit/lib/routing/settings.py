@@ -13,7 +13,8 @@ from radedit.lib.parameters import PARAMETERS, validate_parameters
 from radedit.lib.settings import Settings, load_settings
 from radedit_dicom.compression import SYNTAXES
 from radedit_dicom.router.errors import RouteError
-from radedit_dicom.router.route_file import Route, read_route
+from radedit_dicom.router.route import Route
+from radedit_dicom.router.route_file import read_route
 from radedit_dicom.router.rules import Action
 
 _TEXTS = ("prompt", "edit_mask", "keep_mask", "invert_prompt", "film_text", "model")

@@ -22,7 +22,8 @@ from radedit_dicom.router.audit import Audit
 from radedit_dicom.router.desk import Desk
 from radedit_dicom.router.errors import RouteError
 from radedit_dicom.router.intake import Intake
-from radedit_dicom.router.route_file import Route, secret
+from radedit_dicom.router.route import Route
+from radedit_dicom.router.route_file import secret
 
 _START_S = 30.0
 _SHOWN = 200

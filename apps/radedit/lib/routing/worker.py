@@ -18,7 +18,7 @@ from radedit_dicom.errors import DicomError
 from radedit_dicom.router.audit import Audit
 from radedit_dicom.router.journal import Journal
 from radedit_dicom.router.outbox import Order
-from radedit_dicom.router.route_file import Jobs
+from radedit_dicom.router.route import Jobs
 from radedit_dicom.router.spool import Spool
 from radedit_dicom.router.work import Job, Work
 
