@@ -80,3 +80,16 @@ def test_the_queue_of_a_place_is_found_by_what_is_served(
     code, _, refused = call("list")
     assert code == 1
     assert "which queue is meant?" in refused
+
+
+@pytest.mark.parametrize("device", ["cuda:77", "abacus"])
+def test_a_worker_whose_device_is_not_there_says_so_and_takes_nothing(
+    job: str, database: str, tmp_path: Path, device: str
+) -> None:
+    given = ["worker", "--studies", str(tmp_path), "--database", database, "--device", device]
+    done = runner.invoke(app, given)
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1] == (
+        f"radedit: the device '{device}' is not there; name another one in --device."
+    )
+    assert json.loads(call("show", job, "--database", database, "--json")[1])["state"] == "queued"

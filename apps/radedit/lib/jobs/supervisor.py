@@ -118,7 +118,10 @@ class Supervisor:
             self._ended(slot, code)
         if time.monotonic() >= slot.not_before:
             slot.name = uuid4().hex[:12]
-            slot.process = subprocess.Popen(self._command(slot), env=self._environment())
+            # A session of its own: Ctrl-C is for the server, which ends its workers itself.
+            slot.process = subprocess.Popen(
+                self._command(slot), env=self._environment(), start_new_session=True
+            )
 
     def _ended(self, slot: _Slot, code: int) -> None:
         """Hand on what a worker left, and say when it is started again."""

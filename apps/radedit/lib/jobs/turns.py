@@ -84,9 +84,9 @@ class Turn:
             if not connection.execute(jobs.update().where(of_turn).values(taken)).rowcount:
                 its_own = sa.case((jobs.c.id == job, 0), else_=1)
                 first = _waiting(1).order_by(its_own, jobs.c.queued, jobs.c.id)
-                claim = jobs.update().where(jobs.c.id.in_(first.scalar_subquery())).values(taken)
                 columns = (jobs.c.id, jobs.c.plan, jobs.c.fruitless)
-                leader = connection.execute(claim.returning(*columns)).first()
+                claim = _only(first).values(taken).returning(*columns)
+                leader = connection.execute(claim).first()
                 if leader is None:
                     return []
                 if most > 1 and leader.fruitless < ALONE_AFTER:
@@ -106,8 +106,7 @@ class Turn:
             .where(jobs.c.id.not_in(begun))
             .order_by(jobs.c.queued, jobs.c.id)
         )
-        change = jobs.update().where(jobs.c.id.in_(mates.scalar_subquery()))
-        connection.execute(change.values(taken))
+        connection.execute(_only(mates).values(taken))
 
     def _read(self, connection: sa.Connection) -> list[Taken]:
         ours = jobs.c.runner == self.runner
@@ -208,3 +207,8 @@ def _waiting(most: int) -> sa.Select[tuple[str]]:
     """Select jobs that wait and that no other turn is about to take."""
     waiting = sa.select(jobs.c.id).where(jobs.c.state == "queued", jobs.c.kind == EDIT)
     return waiting.limit(most).with_for_update(skip_locked=True)
+
+
+def _only(some: sa.Select[tuple[str]]) -> sa.Update:
+    """Change only these; as a table of its own, the selection is made once and its limit holds."""
+    return jobs.update().where(jobs.c.id.in_(sa.select(some.cte("some").c.id)))

@@ -18,11 +18,11 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from radedit.lib.errors import JobsError
+from radedit.lib.errors import JobsError, ParameterError
 from radedit.lib.jobs.database import open_engine
 from radedit.lib.jobs.heartbeat import BEAT_S, Heartbeat
 from radedit.lib.jobs.queue import APPLICATION, TURN, JobQueue
-from radedit.lib.settings import load_settings
+from radedit.lib.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from radedit.lib.jobs.batch import Batches
@@ -67,14 +67,14 @@ def run_worker(config: WorkerConfig) -> None:
     RadEditError, DicomError
         The model, the studies or the database are not to be had; nothing was begun.
     """
+    settings = _settings(config)
     stopping = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopping.set())
     queue = JobQueue(config.database)
     queue.start()
-    batches = _batches(config)
-    heartbeat = Heartbeat(queue)
-    device = batches.editor.settings.device
+    batches = _batches(config, settings)
+    heartbeat, device = Heartbeat(queue), settings.device
     heartbeat.beat(config.name, device)
     _listen(config, queue, batches)
     logger.info("worker %s is ready on %s", config.name, device)
@@ -96,15 +96,28 @@ def run_worker(config: WorkerConfig) -> None:
     os._exit(0)  # a turn may still be in the middle of a step, which nobody waits for
 
 
-def _batches(config: WorkerConfig) -> Batches:
+def _settings(config: WorkerConfig) -> Settings:
+    """Read the settings, and see that their device is there."""
+    import torch
+
+    settings = load_settings()
+    if config.device is not None:
+        settings = replace(settings, device=config.device)
+    try:
+        torch.zeros(1, device=settings.device)
+    except (RuntimeError, AssertionError):  # the latter where torch knows no GPU at all
+        raise ParameterError(
+            f"the device '{settings.device}' is not there; name another one in --device."
+        ) from None
+    return settings
+
+
+def _batches(config: WorkerConfig, settings: Settings) -> Batches:
     """Load what every job needs, so that the first one does not wait for it."""
     from radedit.lib.jobs.batch import Batches
     from radedit.lib.jobs.films import Films
     from radedit.lib.pipeline import Editor
 
-    settings = load_settings()
-    if config.device is not None:
-        settings = replace(settings, device=config.device)
     films = Films.open(config.studies, config.conf, settings)
     editor = Editor(settings)
     editor.scorer()  # and with it the model
