@@ -125,9 +125,17 @@ class Served:
             log=self.state.parent / "server.log",
         )  # fmt: skip
 
-    def kill_one(self, rng: random.Random, server_share: float = 0.2) -> None:
+    def keep(self) -> None:
+        """Start the server again if it is gone, as whatever keeps services running does."""
+        assert self.process is not None
+        if self.process.poll() is not None:
+            self.killed["not by us"] += 1
+            self.start()
+
+    def kill_one(self, rng: random.Random, server_share: float = 0.1) -> None:
         """Kill the server, or a worker of it; a killed server is started again."""
         assert self.process is not None
+        self.keep()
         workers = children(self.process.pid)
         if workers and rng.random() >= server_share:
             with suppress(ProcessLookupError):
@@ -154,6 +162,7 @@ class Served:
                 if answer.status_code in (200, 202):
                     return str(answer.json()["id"])
                 assert answer.status_code >= 500, answer.text
+            self.keep()
             time.sleep(0.5)
         raise TimeoutError("the server took no job in time")
 
