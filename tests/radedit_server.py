@@ -38,11 +38,12 @@ class RadEditServer:
     address: str = ""
     token: str = ""
     environ: dict[str, str] = field(default_factory=dict)
+    ca: Path | None = None
     process: subprocess.Popen[bytes] | None = None
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{'https' if self.ca else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def studies(self) -> Path:
@@ -74,7 +75,7 @@ class RadEditServer:
         end = time.monotonic() + START_S
         while True:
             try:
-                if requests.get(f"{self.url}/health", timeout=10).ok:
+                if self.get("/health", timeout=10).ok:
                     return
             except requests.RequestException:
                 pass
@@ -107,7 +108,7 @@ class RadEditServer:
     def ask(self, method: str, path: str, **options: Any) -> requests.Response:
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         headers |= options.pop("headers", {})
-        options = {"timeout": 120, **options}
+        options = {"timeout": 120, "verify": str(self.ca) if self.ca else True, **options}
         return requests.request(method, f"{self.url}{path}", headers=headers, **options)
 
 

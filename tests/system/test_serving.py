@@ -20,6 +20,7 @@ import pytest
 import requests
 from dicomweb_client.api import DICOMwebClient
 from monailabel.client import MONAILabelClient
+from orthanc import Certificates
 from radedit_server import RadEditServer, radedit_server
 
 EDIT = {
@@ -28,6 +29,7 @@ EDIT = {
     "steps": 12,
     "seed": 3,
 }
+TOKEN = "drawn-at-random-0123456789"
 HOSTILE = 'Mass <img src=x onerror="document.title=1"><script>document.title=2</script>'
 
 
@@ -195,6 +197,23 @@ def test_warm_workers_are_told_of(
 ) -> None:
     assert followed[0]["state"] == "done"
     assert server.get("/health").json()["warm_workers"] == 1
+
+
+def test_with_a_certificate_it_speaks_https_and_keeps_the_cookie_to_it(
+    tmp_path: Path, new_port: Callable[[], int], certificates: Certificates
+) -> None:
+    named = ("--certificate", str(certificates.server), "--key", str(certificates.server_key))
+    options = ("--workers", "0", *named)
+    server = RadEditServer(tmp_path, new_port(), options, token=TOKEN, ca=certificates.ca)
+    server.start()
+    try:
+        assert server.url.startswith("https://")
+        assert server.get("/info/").ok
+        form = {"token": TOKEN, "next": "/"}
+        answer = server.post("/login", data=form, headers={}, allow_redirects=False)
+        assert "Secure" in answer.headers["set-cookie"]
+    finally:
+        assert server.stop() == 0
 
 
 def test_the_server_ends_in_good_order_with_all_it_started(

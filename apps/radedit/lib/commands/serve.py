@@ -22,6 +22,8 @@ def serve(
     token_file: Annotated[
         Path | None, typer.Option(help="Holds the token; else RADEDIT_SERVER_TOKEN.")
     ] = None,
+    certificate: Annotated[Path | None, typer.Option(help="PEM file; speaks https.")] = None,
+    key: Annotated[Path | None, typer.Option(help="PEM file of the certificate's key.")] = None,
     conf: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE as in MONAI Label's --conf; repeatable.")
     ] = None,
@@ -52,8 +54,9 @@ def serve(
             folder = Path(studies).expanduser().resolve()
             folder.mkdir(parents=True, exist_ok=True)
             studies = str(folder)
+        limits = Limits(max_body_mb * MB)
         config = ServerConfig(
-            studies, _pairs(conf or []), host, port, token, oidc, Limits(max_body_mb * MB)
+            studies, _pairs(conf or []), host, port, token, oidc, limits, certificate, key
         )
         kept = (state or state_folder(studies)).expanduser().resolve()
         kept.mkdir(parents=True, exist_ok=True, mode=0o700)

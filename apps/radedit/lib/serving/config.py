@@ -66,6 +66,7 @@ class ServerConfig:
     host, port : where it listens; 0 = any free port
     token : who knows it is let in; "" = there is none
     oidc : whose signed tokens are let in; None = nobody's
+    certificate, key : PEM files, both or none; with them it speaks https
     """
 
     studies: str
@@ -75,6 +76,8 @@ class ServerConfig:
     token: str = field(default="", repr=False)
     oidc: Oidc | None = None
     limits: Limits = field(default_factory=Limits)
+    certificate: Path | None = None
+    key: Path | None = None
 
     def __post_init__(self) -> None:
         """Refuse what would leave the door open.
@@ -83,8 +86,13 @@ class ServerConfig:
         ------
         ParameterError
             The token is too short or cannot be sent, or there is none and others than this
-            machine could connect.
+            machine could connect; a certificate without its key, or a file that is not there.
         """
+        if (self.certificate is None) != (self.key is None):
+            raise ParameterError("--certificate and --key belong together; give both or none.")
+        for path in (self.certificate, self.key):
+            if path is not None and not path.is_file():
+                raise ParameterError("The certificate or its key is no file; give a PEM file.")
         if self.token:
             _check_token(self.token)
         if not self.is_guarded and not is_loopback(self.host):

@@ -74,13 +74,16 @@ def serve(config: ServerConfig, running: Running) -> None:
     crew = _crew(config, running, labels.editor.settings)
     app = create_app(config, Parts(labels, queue, running.state, crew, stopping.is_set))
     host, port = listening.getsockname()[:2]
-    print(f"radedit: serving at http://{host}:{port}; stop with Ctrl-C", flush=True)
+    scheme = "https" if config.certificate else "http"
+    print(f"radedit: serving at {scheme}://{host}:{port}; stop with Ctrl-C", flush=True)
     server = _Server(
         uvicorn.Config(
             app,
             log_config=None,
             access_log=False,  # it writes paths, which hold ids; watch.py writes routes
             server_header=False,
+            ssl_certfile=config.certificate,
+            ssl_keyfile=config.key,
             timeout_graceful_shutdown=GRACE_S,
         ),
         stopping,
