@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 APPLICATION: Final = "radedit"
 TURN: Final = "radedit-turn"  # the workflow, and the queue that it waits in
-LIVELY_S: Final = 15.0  # a worker that was not seen for so long may be gone
+LIVELY_S: Final = 30.0  # a worker that was not seen for so long may be gone
 _NONE: Final = "there is no job of that id; list the jobs for those that there are."
 
 

@@ -117,11 +117,18 @@ class Supervisor:
                 return
             self._ended(slot, code)
         if time.monotonic() >= slot.not_before:
-            slot.name = uuid4().hex[:12]
-            # A session of its own: Ctrl-C is for the server, which ends its workers itself.
+            self._begin(slot)
+
+    def _begin(self, slot: _Slot) -> None:
+        slot.name = uuid4().hex[:12]
+        # A session of its own: Ctrl-C is for the server, which ends its workers itself.
+        try:
             slot.process = subprocess.Popen(
                 self._command(slot), env=self._environment(), start_new_session=True
             )
+        except OSError as error:  # no memory for a process, say
+            logger.error("no worker can be started (%s)", type(error).__name__)
+            slot.not_before = time.monotonic() + LONGEST_WAIT_S
 
     def _ended(self, slot: _Slot, code: int) -> None:
         """Hand on what a worker left, and say when it is started again."""
