@@ -26,8 +26,8 @@ from radedit_dicom.router.journal import now
 _NO_SUCH_OBJECT, _CLASS_CONFLICT = 0x0112, 0x0119  # failure reasons, PS3.3 C.14.1.1
 _ALL_KEPT, _SOME_FAILED = 1, 2  # event types, PS3.4 table J.3-2
 _POLL_S = 0.2
-_AGAIN_S = 30.0
-_MOST_ATTEMPTS = 120  # an hour
+_LONGEST_S = 60.0  # between two attempts; the first come quicker
+_MOST_ATTEMPTS = 60  # about an hour
 
 
 class Reporter:
@@ -76,7 +76,7 @@ class Reporter:
                 else:
                     change.execute(
                         "UPDATE reports SET attempts = attempts + 1, not_before = ? WHERE id = ?",
-                        (now() + _AGAIN_S, row["id"]),
+                        (now() + min(2.0 ** row["attempts"], _LONGEST_S), row["id"]),
                     )
 
     def _report(self, number: int, caller: str, asked: Mapping[str, Any]) -> bool:
@@ -145,4 +145,4 @@ def _sent(association: Association, report: Dataset) -> bool:
         )
     except (RuntimeError, ValueError):  # pynetdicom's words for gone, and for no such context
         return False
-    return bool("Status" in status)
+    return "Status" in status and int(status.Status) == 0

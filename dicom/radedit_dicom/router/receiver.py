@@ -23,6 +23,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 from radedit_dicom.dimse_receive import RECEIVED_SYNTAXES
 from radedit_dicom.router.errors import RefusedError, RouteError
 from radedit_dicom.router.intake import CANNOT_UNDERSTAND, Arrival, Intake
+from radedit_dicom.router.journal import now
 from radedit_dicom.router.listener import Bounds, Listener, served
 from radedit_dicom.router.part10 import file_meta
 
@@ -30,6 +31,7 @@ _SUCCESS, _NO_SUCH_ACTION, _INVALID_ARGUMENT, _BUSY = 0x0000, 0x0123, 0x0115, 0x
 _DOES_NOT_MATCH = 0xA900
 _OTHER_CLASS = "The object's SOP class is not that of its presentation context."
 _REQUEST = 1  # PS3.4 J.3.2
+_REPORT_AFTER_S = 0.5  # the caller first hears that it was understood
 _MOST_COMMITTED = 10_000  # references of one request
 
 
@@ -190,7 +192,8 @@ class Receiver:
         try:
             with self._intake.journal.change() as change:
                 row = change.execute(
-                    "INSERT INTO reports (caller, content) VALUES (?, ?)", (caller(event), content)
+                    "INSERT INTO reports (caller, content, not_before) VALUES (?, ?, ?)",
+                    (caller(event), content, now() + _REPORT_AFTER_S),
                 )
                 self.asking[row.lastrowid or 0] = event.assoc
         except sqlite3.OperationalError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import resource
 import signal
 import sqlite3
@@ -36,6 +37,7 @@ _TICK_S = 0.5
 _LOOK_S = 2.0
 _NOTIFY_S = 5.0
 _CLEAN_S = 600.0
+_BEHIND = 5  # niceness of whoever may wait, so that senders need not
 _PLAN_MEMORY = 4 << 30  # bytes of address space for whoever reads strangers' headers
 _LOG = logging.getLogger("radedit.route")
 
@@ -120,6 +122,7 @@ def _receive(place: Place, end: threading.Event, role: str) -> None:
 def _plan(place: Place, end: threading.Event, role: str) -> None:
     """Sort what came, order what the rules say, tell of dead letters, clean up."""
     resource.setrlimit(resource.RLIMIT_AS, (_PLAN_MEMORY, _PLAN_MEMORY))
+    os.nice(_BEHIND)
     sorter = Sorter(place.spool, place.journal, place.audit)
     rules = Reloaded(place)
     notices = _Every(_NOTIFY_S, lambda: notify(place.journal, rules.route.webhook))
@@ -145,6 +148,7 @@ def _work(place: Place, end: threading.Event, role: str) -> None:
     """Make edits and run suites."""
     from radedit.lib.routing.worker import Worker
 
+    os.nice(_BEHIND)
     worker = Worker(place.spool, place.journal, place.audit, role, place.route.jobs)
     enough = place.route.receive.reserve_bytes // 4  # the rest of the reserve is for results
     while not end.is_set():
