@@ -19,6 +19,8 @@ from typer.testing import CliRunner
 
 from radedit.lib.cli import app
 from radedit.lib.errors import VictimError, VictimGoneError
+from radedit.lib.phantom.studies import Order, write_studies
+from radedit.lib.phantom.world import World
 from radedit.lib.pipeline import Editor
 from radedit.lib.stress import asking, runner
 from radedit.lib.stress.findings import sort_rows
@@ -27,6 +29,7 @@ from radedit.lib.stress.phantom_cohort import PhantomCohort
 from radedit.lib.stress.report import Finished, print_pdf, report_of, write_report
 from radedit.lib.stress.runner import Plan, facts_of, run
 from radedit.lib.stress.suite import Suite, parse_suite
+from radedit.lib.stress.variants import kept_edit
 from radedit.lib.victims.embedded import EmbeddedVictim, load_victim
 from radedit.lib.victims.protocol import Answer
 
@@ -272,3 +275,50 @@ def test_the_command_names_what_is_wrong_in_a_sentence(tmp_path: Path) -> None:
         assert done.exit_code == 1
         assert why in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_films_of_a_folder_are_tested_and_a_spoilt_cohort_is_said_to_be(tmp_path: Path) -> None:
+    studies, out = tmp_path / "studies", tmp_path / "out"
+    world = World(normal=0.0, second=0.0, findings={"pneumothorax": 1.0},
+                  drain_given_pneumothorax=1.0)  # fmt: skip
+    lines = ["sop_instance_uid,pneumothorax,text"]
+    for row in write_studies(Order(9_750_000, 2, 160, world), studies):
+        for name in ("counterfactual.dcm", "counterfactual-masks.dcm"):
+            (studies / row["folder"] / name).unlink()
+        film = dcmread(studies / row["folder"] / "film.dcm", stop_before_pixels=True)
+        lines.append(f"{film.SOPInstanceUID},1,Pneumothorax")
+    lines.append("1.2.3,1,Pneumothorax")  # a film that was never sent
+    (studies / "labels.csv").write_text("\n".join(lines) + "\n")
+    suite = re.sub(r"\[\[cohort.*(?=\[question\])", "", SUITE, flags=re.DOTALL)
+    suite = suite.replace("seeds = [0, 1]\ndoses = [0.5]", "seeds = [0]")
+    (tmp_path / "mine.toml").write_text(suite)
+    arguments = ["stress", str(tmp_path / "mine.toml"), "--archive", str(studies)]
+    arguments += ["--out", str(out), "--victim", "pneumothorax-robust", "--workers", "1", "--json"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert said["lost"] == ["figures on the whole table"]
+    assert [verdict["held"] for verdict in said["verdicts"]] == [None]
+    numbers = json.loads((out / "report.json").read_text("utf-8"))
+    result = numbers["suites"][0]["result"]
+    assert result["edits"][0]["refused"] == {}
+    assert result["edits"][0]["made"] == 2
+    assert result["victims"][0]["effects"][0]["true"]["value"] is None
+    assert [problem["kind"] for problem in result["problems"]] == ["missing films"]
+    page = (out / "report.html").read_text("utf-8")
+    assert "What this run does not support" in page
+    assert str(studies) not in page
+
+
+def test_an_edit_has_a_uid_of_its_own_and_leaves_the_films(done: Plan) -> None:
+    subject = done.cohort.subject(0)
+    uid = subject.film.sop_instance_uid
+    uids = set()
+    for path in sorted((done.out / EDITS).glob(f"{subject.key}-edit-*.npz")):
+        edited = kept_edit(path, subject.film)
+        assert edited is not None
+        assert not np.array_equal(edited.stored, subject.film.stored)
+        uids.add(edited.sop_instance_uid)
+    assert len(uids) == 2
+    assert subject.film.sop_instance_uid == uid
+    assert uid not in uids

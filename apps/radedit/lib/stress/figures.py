@@ -26,14 +26,14 @@ def effects(victims: Sequence[Row], at_most: float) -> str:
     rows = [(v, e) for v in victims for e in v["effects"]]
     figure, axes = _axes(7.2, 0.75 + 0.62 * max(1, len(rows)))
     for at, (_, effect) in enumerate(rows):
-        for step, (key, title, colour) in enumerate(KINDS):
-            _interval(axes, effect[key], at + 0.17 * (step - 1.5), colour, title if at == 0 else "")
+        for step, (key, _, colour) in enumerate(KINDS):
+            _interval(axes, effect[key], at + 0.17 * (step - 1.5), colour)
     axes.axvline(0, color=PALE, lw=0.8)
     axes.axvline(at_most, color=RED, lw=0.8, ls=":")
     axes.set_yticks(range(len(rows)), [f"{_who(v)}\n{e['edit']}" for v, e in rows], fontsize=8)
     axes.invert_yaxis()
     axes.set_xlabel("effect, 95 % interval; dotted: the bound of the criterion")
-    axes.legend(fontsize=8, frameon=False, loc="best")
+    _legend(axes, [(title, colour) for _, title, colour in KINDS], loc="best")
     return encoded(figure)
 
 
@@ -47,20 +47,21 @@ def levels(victims: Sequence[Row], what: str) -> str:
         ("level_edited", "edited", BLUE),
         ("level_true", "true counterfactual", RED),
     )
-    for step, (key, title, colour) in enumerate(keys):
+    for step, (key, _, colour) in enumerate(keys):
         for at, (_, effect) in enumerate(rows):
             found = effect[key]
             if found["value"] is None:
                 continue
             place = at + 0.2 * (step - 1.5)
-            axes.bar(place, found["value"], 0.19, color=colour, label=title if at == 0 else None)
+            axes.bar(place, found["value"], 0.19, color=colour)
             if found["low"] is not None:
                 axes.plot([place] * 2, [found["low"], found["high"]], color=INK, lw=1)
     names = [f"{_who(v)}\n{e['edit']}" for v, e in rows]
     axes.set_xticks(range(len(rows)), names, fontsize=7)
     axes.set_ylabel(what)
     axes.set_ylim(0, 1.05)
-    axes.legend(fontsize=8, frameon=False, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.17))
+    shown = [(title, colour) for _, title, colour in keys]
+    _legend(axes, shown, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.17))
     return encoded(figure)
 
 
@@ -100,7 +101,8 @@ def corruptions(victims: Sequence[Row]) -> str:
         axes.set_xticks([1, 3, 5])
         axes.tick_params(labelsize=7)
     grid[0].set_ylabel("damage added", fontsize=8)
-    grid[-1].legend(fontsize=6, frameon=False)
+    if grid[-1].get_legend_handles_labels()[0]:
+        grid[-1].legend(fontsize=6, frameon=False)
     return encoded(figure)
 
 
@@ -149,10 +151,18 @@ def _who(victim: Row) -> str:
     return f"{victim['card']['name']}{label}"
 
 
-def _interval(axes: Axes, found: Row, at: float, colour: str, title: str) -> None:
+def _legend(axes: Axes, shown: Sequence[tuple[str, str]], **place: Any) -> None:
+    """Name colours whether or not anything of them could be drawn."""
+    from matplotlib.patches import Patch
+
+    handles = [Patch(color=colour, label=title) for title, colour in shown]
+    axes.legend(handles=handles, fontsize=8, frameon=False, **place)
+
+
+def _interval(axes: Axes, found: Row, at: float, colour: str) -> None:
     if found["value"] is None:
         return
-    axes.plot([found["value"]], [at], "o", color=colour, ms=4, label=title or None)
+    axes.plot([found["value"]], [at], "o", color=colour, ms=4)
     if found["low"] is not None:
         axes.plot([found["low"], found["high"]], [at, at], color=colour, lw=1.4)
 

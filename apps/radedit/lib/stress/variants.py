@@ -290,7 +290,7 @@ def _shown(
 
 
 def _variant(film: Film, stored: NDArray[Any], name: str) -> Film:
-    header = copy.copy(film.header)
+    header = copy.deepcopy(film.header)  # a shallow one shares its elements
     digits = name if name.startswith(PYDICOM_ROOT_UID) else generate_uid(entropy_srcs=[name])
     header.SOPInstanceUID = digits
     return replace(film, stored=stored, header=header)
