@@ -26,6 +26,25 @@ export class Films {
     return { viewportId: activeViewportId, film: shown.find(isRadiograph) ?? null };
   }
 
+  /** The film that an edited one was made of, if OHIF knows it; a film itself is its own. */
+  originalOf(film) {
+    if (!film || !isEdited(film)) return film;
+    const sources = [instanceOf(film).SourceImageSequence ?? []].flat();
+    const uids = sources.map(source => source.ReferencedSOPInstanceUID);
+    const known = this.services.displaySetService.getActiveDisplaySets().filter(isRadiograph);
+    return known.find(set => uids.includes(instanceOf(set).SOPInstanceUID)) ?? null;
+  }
+
+  /** Have a viewport show a film. */
+  async put(viewportId, film) {
+    const grid = this.services.viewportGridService;
+    const displaySetInstanceUIDs = [film.displaySetInstanceUID];
+    const shown = grid.getState().viewports.get(viewportId)?.displaySetInstanceUIDs ?? [];
+    if (shown.includes(film.displaySetInstanceUID)) return;
+    grid.setDisplaySetsForViewports([{ viewportId, displaySetInstanceUIDs }]);
+    await this.shows(viewportId, film);
+  }
+
   /** Put an edit to the right of the film it was made of, its masks on top. */
   async compare(film, edit) {
     const [result, masks] = await this.load(edit);

@@ -172,8 +172,10 @@ class Panel {
 
   /** Follow what the viewer shows: the film, its masks, its history. */
   async refresh() {
-    const { viewportId, film } = this.films.active();
-    if (film && !isEdited(film)) {
+    const { viewportId, film: shown } = this.films.active();
+    // An edited film may be looked at meanwhile; the one worked on stays its original.
+    const film = this.film && shown && isEdited(shown) ? null : this.films.originalOf(shown);
+    if (film) {
       const isNew = film.displaySetInstanceUID !== this.film?.displaySetInstanceUID;
       this.film = film;
       this.viewportId = viewportId;
@@ -208,6 +210,7 @@ class Panel {
 
   async draw(which) {
     if (!this.film) throw new Error('Open a film first.');
+    await this.films.put(this.viewportId, this.film);
     const chosen = await startDrawing(this.films, this, which);
     setBrush(this.films, this.film, Number(this.brush.value));
     takeTool(this.films, 'draw');
