@@ -362,7 +362,7 @@ def test_a_job_is_the_edit_that_the_command_line_makes(
 def test_an_edit_that_was_made_in_a_batch_replays_to_the_same_pixels(
     queue: JobQueue, ask: Ask, editor: Editor, run: Callable[..., Batches], studies: Path
 ) -> None:
-    ids = submit(queue, ask(), ask(), ask(prompt="No acute cardiopulmonary process"))
+    ids = submit(queue, ask(), ask(prompt="No acute cardiopulmonary process"))
     run(ids[0])
     for result in results(queue, ids):
         again = replay(studies / "edited" / result["sc"], studies / "film.dcm", editor)
