@@ -7,14 +7,14 @@ import re
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from viewer_pages import Place, Shown, count_of, keep_picture, seen
+from viewer_pages import PICTURES, Place, Shown, count_of, keep_picture, seen
 
 from radedit_dicom.pixels import read_film
 from radedit_dicom.provenance import read_private
 from radedit_dicom.segment_reader import read_segmentation
 from radedit_dicom.vocabulary import EDIT_COLOUR, KEEP_COLOUR
 
-AT = (0.68, 0.42)  # where the edit mask is drawn: share of the film's columns and rows
+AT = (0.26, 0.58)  # where the edit mask is drawn: share of the film's columns and rows
 
 
 def panel(page: Page) -> Locator:
@@ -49,11 +49,9 @@ def draw(page: Page, film: Shown, which: str, share: tuple[float, float]) -> Non
     panel(page).get_by_role("button", name=f"Draw the {which} mask").click()
     panel(page).get_by_label("Brush size").fill("0.08")
     x, y = on_film(page, film, share)
-    page.mouse.move(x - 9, y - 9)
-    page.wait_for_timeout(500)  # the brush takes up its segment while it hovers
-    page.mouse.move(x, y)
+    page.mouse.move(x, y - 12)
     page.mouse.down()
-    page.mouse.move(x + 3, y + 3)
+    page.mouse.move(x, y + 12)
     page.mouse.up()
 
 
@@ -93,10 +91,11 @@ def test_a_film_is_edited_from_the_worklist_to_a_reload(
     expect(panel(page).get_by_role("button", name="Run", exact=True)).to_be_enabled()
 
     draw(page, film, "edit", AT)
-    draw(page, film, "keep", (0.45, 0.6))
+    draw(page, film, "keep", (0.5, 0.45))
     panel(page).get_by_role("button", name="Done").click()
-    panel(page).get_by_label("Edit prompt").fill("Large left pneumothorax")
-    panel(page).get_by_label("steps").fill("6")
+    panel(page).get_by_label("Edit prompt").fill("Right lower lobe consolidation")
+    panel(page).get_by_label("steps").fill("20" if PICTURES else "6")
+    panel(page).get_by_label("guidance").fill("2")
     page.wait_for_timeout(500)
     keep_picture(page, f"ohif-draw-{kind}")
     run(page)
@@ -108,14 +107,14 @@ def test_a_film_is_edited_from_the_worklist_to_a_reload(
 
     stored = place.held(film.study, "SEG")[-1]
     edited = place.held(film.study, "CR")[-1]
-    assert read_private(edited).prompt == "Large left pneumothorax"
+    assert read_private(edited).prompt == "Right lower lobe consolidation"
     mask = read_segmentation(stored, read_film(edited, allow_synthetic=True))["edit mask"]
     rows, columns = np.nonzero(mask)
     drawn = columns.mean() / film.shape[1], rows.mean() / film.shape[0]
     assert drawn == pytest.approx(AT, abs=0.03), "the mask is where it was drawn"
 
     page.reload()
-    edits = panel(page).get_by_role("listitem").filter(has_text="Large left pneumothorax")
+    edits = panel(page).get_by_role("listitem").filter(has_text="Right lower lobe consolidation")
     edits.get_by_role("button", name="Open").click()
     beside_each_other(page)
     expect(page.get_by_text("AI-EDITED").first).to_be_visible()

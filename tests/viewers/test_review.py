@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, expect
-from viewer_pages import Place, count_of, keep_picture, seen
+from viewer_pages import PICTURES, Place, count_of, keep_picture, seen
 
 from radedit_dicom.film import read_film
 from radedit_dicom.locate import open_archive
@@ -92,7 +92,12 @@ def test_edits_are_read_by_keyboard_alone(page: Page, place: Place, edits: list[
     expect(about).to_contain_text("directional similarity")
     expect(about).to_contain_text("0.310")
     expect(about).to_contain_text("not computed")
-    keep_picture(page, "review-open")
+    if PICTURES:  # rather of an edit by the model
+        page.get_by_role("button", name="Right lower lobe consolidation").first.click()
+        ready(page)
+        keep_picture(page, "review-open")
+        page.get_by_role("button", name=edits[0]).click()
+        ready(page)
 
     with_masks = seen(stage(page))
     assert count_of(with_masks, EDIT_COLOUR) > 50

@@ -140,6 +140,7 @@ def test_a_decision_is_written_down_and_a_second_one_follows_it(open_desk) -> No
         ({"reader": "Anna", "kind": "decision", "answer": "unsure", "reason": "  "}, "reason"),
         ({"reader": "Anna", "kind": "verdict", "answer": "accept"}, "kind"),
         ({"reader": "Anna", "kind": "decision", "answer": "accept", "reason": "x" * 1001}, "1000"),
+        ({"reader": "Anna", "kind": "decision", "answer": "accept", "reason": "a\0b"}, "print"),
     ],
 )
 def test_what_cannot_be_an_event_is_refused_in_a_sentence(open_desk, said, words) -> None:

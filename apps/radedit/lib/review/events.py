@@ -108,6 +108,8 @@ class Said:
             )
         if len(self.reason) > MAX_REASON:
             raise ParameterError(f"The reason is longer than {MAX_REASON} characters; shorten it.")
+        if not all(letter.isprintable() or letter in "\n\t" for letter in self.reason):
+            raise ParameterError("The reason holds characters that do not print; leave them out.")
         if self.kind == "decision" and self.answer in REASONED and not self.reason.strip():
             raise ParameterError(f"To {self.answer} an edit, give a reason in a few words.")
 
