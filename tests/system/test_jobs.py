@@ -7,6 +7,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from killing import (
     BOUND,
     account,
     children,
+    is_in_the_middle,
     kill,
     radedit,
     requests_for,
@@ -28,6 +30,8 @@ from radedit.lib.jobs.queue import JobQueue
 from radedit.lib.jobs.supervisor import Crew, Supervisor
 
 PATIENCE_S = 600.0
+AWAY_S = 3.0
+NAME = "shared-jobs"
 
 
 def step_is_done(queue: JobQueue) -> bool:
@@ -75,17 +79,18 @@ def test_jobs_of_a_killed_worker_go_on_in_the_next_and_are_stored_once(
     assert list(workers) == []
 
 
-def test_two_workers_share_a_postgres_and_one_finishes_what_the_other_leaves(
+def test_two_workers_share_a_postgres_that_goes_away_and_one_finishes_what_the_other_leaves(
     tmp_path: Path, make_dataset: Callable[..., Dataset], postgres: Postgres
 ) -> None:
     studies = tmp_path / "studies"
     names = write_studies(make_dataset, studies, 2)
-    database = postgres.database("shared-jobs")
+    database = postgres.database(NAME)
     queue = JobQueue(database)
     queue.start()
     ids = [queue.submit(request)[0].id for request in requests_for(names, 6, 8)]
     arguments = ["worker", "--studies", str(studies), "--batch", "2"]
-    worker = radedit(*arguments, log=tmp_path / "1.log", RADEDIT_JOBS_DATABASE=database)
+    first = ["--name", "first"]
+    worker = radedit(*arguments, *first, log=tmp_path / "1.log", RADEDIT_JOBS_DATABASE=database)
     # The other one's parent is a shell, so that it can lose it.
     command = shlex.join([sys.executable, "-m", "radedit.lib.cli", *arguments])
     log = (tmp_path / "2.log").open("wb")
@@ -99,6 +104,10 @@ def test_two_workers_share_a_postgres_and_one_finishes_what_the_other_leaves(
     try:
         assert wait_for(lambda: len(queue.workers()) == 2, PATIENCE_S)
         assert wait_for(lambda: step_is_done(queue), PATIENCE_S, 0.02)
+        postgres.shut(NAME)
+        time.sleep(AWAY_S)
+        postgres.open(NAME)
+        assert wait_for(lambda: is_in_the_middle(queue, "first"), PATIENCE_S, 0.02)
         kill(worker)
         assert wait_for(all_ended(queue, ids), PATIENCE_S)
         (orphan,) = children(shell.pid)
@@ -113,5 +122,6 @@ def test_two_workers_share_a_postgres_and_one_finishes_what_the_other_leaves(
     queue.stop()
     assert found.states == {"done": 6}
     assert found.endings == {1: 6}
+    assert found.attempts >= 6 + 1  # what the first one left was begun again
     assert (found.objects, found.misplaced) == (18, 0)
     assert list(workers) == []
