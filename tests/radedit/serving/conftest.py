@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pydicom
 import pytest
+import uvicorn
 from fastapi import FastAPI
+from radedit_server import RadEditServer
 from starlette.testclient import TestClient
 
 from radedit.lib.jobs.queue import JobQueue
@@ -22,6 +26,7 @@ from radedit.lib.serving.run import quiet
 TOKEN = "tH1s-is-drawn-at-random-0123456789"
 FILM = "film.dcm"
 MakeApp = Callable[..., FastAPI]
+Listen = Callable[..., AbstractContextManager[RadEditServer]]
 MakeClient = Callable[..., TestClient]
 
 
@@ -57,6 +62,35 @@ def make_client(make_app: MakeApp) -> Iterator[MakeClient]:
             return stack.enter_context(client)
 
         yield made
+
+
+@pytest.fixture(scope="session")
+def listen(
+    make_app: MakeApp, new_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory
+) -> Listen:
+    """Serve such an application over the network, in a thread, until the block ends."""
+
+    @contextmanager
+    def listening(**config: Any) -> Iterator[RadEditServer]:
+        folder = tmp_path_factory.mktemp("listening")
+        asked = RadEditServer(folder, new_port(), token=config.get("token", ""))
+        wanted = uvicorn.Config(
+            make_app(**config), port=asked.port, log_config=None, access_log=False,
+            server_header=False,
+        )  # fmt: skip
+        server = uvicorn.Server(wanted)
+        thread = threading.Thread(target=server.run)
+        thread.start()
+        end = time.monotonic() + 60
+        while not server.started and thread.is_alive() and time.monotonic() < end:
+            time.sleep(0.02)
+        try:
+            yield asked
+        finally:
+            server.should_exit = True
+            thread.join()
+
+    return listening
 
 
 @pytest.fixture(scope="session")

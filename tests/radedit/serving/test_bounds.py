@@ -6,9 +6,10 @@ import json
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 
 import pytest
-from radedit_server import RadEditServer, radedit_server
+from radedit_server import RadEditServer
 
 TOKEN = "drawn-at-random-0123456789"
 TWO_GB = 2 * 2**30
@@ -17,12 +18,9 @@ WRITING = ("/radedit/jobs", "/infer/radedit", "/datastore/image", "/dicom-web/st
 
 
 @pytest.fixture(scope="module")
-def server(
-    tmp_path_factory: pytest.TempPathFactory, new_port: Callable[[], int]
-) -> Iterator[RadEditServer]:
-    """Serve an empty folder, to who has the token."""
-    folder = tmp_path_factory.mktemp("bounds")
-    with radedit_server(folder, new_port(), "--workers", "0", token=TOKEN) as server:
+def server(listen: Callable[..., AbstractContextManager[RadEditServer]]) -> Iterator[RadEditServer]:
+    """Serve to who has the token."""
+    with listen(token=TOKEN) as server:
         yield server
 
 

@@ -64,7 +64,7 @@ _BLAMED: Final[Mapping[str, int]] = {
 
 
 def label_app(config: ServerConfig) -> RadEditApp:
-    """Make the app and let MONAI Label's own endpoints find it.
+    """Make the app and let MONAI Label's own endpoints find it; there is one of a process.
 
     Raises
     ------
