@@ -29,6 +29,8 @@ MakeDataset = Callable[..., Dataset]
 MakeNode = Callable[..., RouteNode]
 SECRET = "Geheim"
 FORWARD = """
+[jobs]
+workers = 0
 [destinations.disk]
 address = "out"
 [[rules]]
