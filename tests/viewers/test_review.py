@@ -180,6 +180,8 @@ def test_two_readers_agreement_and_a_report_for_the_archive(
     expect(dialog).to_contain_text("unbroken")
     keep_picture(page, "review-agreement")
     page.keyboard.press("Escape")
+    page.get_by_role("button", name=edits[0]).click()
+    ready(page)
     before = len(place.orthanc.held())
     page.get_by_role("button", name="Store in archive").first.click()
     expect(page.get_by_role("alert")).to_contain_text("stored in the archive")

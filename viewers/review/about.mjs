@@ -93,5 +93,8 @@ function headed(heads, rows, none) {
 }
 
 const figure = value => value.toFixed(2);
-const scored = value => (value === null ? 'not computed' : value.toPrecision(3));
+const scored = value => {
+  if (value === null) return 'not computed';
+  return Math.abs(value) < 1000 ? value.toPrecision(3) : Math.round(value).toLocaleString();
+};
 const when = time => new Date(time).toLocaleString([], { dateStyle: 'short', timeStyle: 'short' });

@@ -99,13 +99,14 @@ async function show(uid) {
   state.hidden = state.blinded && !edit.answered;
   $('tools').hidden = state.hidden;
   $('about').replaceChildren();
+  stage.clear(); // nobody shall judge one edit by the pictures of another
   buttons();
   await (state.hidden ? ask(uid) : tell(uid, edit));
 }
 
 async function ask(uid) {
   const text = document.createElement('p');
-  text.textContent = 'One of these two films was edited, or so it is said. Which one?';
+  text.textContent = 'One of these two films was edited. Which one?';
   $('about').replaceChildren(text);
   await stage.hide(uid, state.reader);
 }
@@ -146,6 +147,7 @@ function buttons() {
 }
 
 function guess(answer) {
+  if (stage.isBusy) return undefined;
   return attempt(async () => {
     const { is_right: isRight } = await api.say(state.current, {
       reader: state.reader, kind: 'blinded', answer,
@@ -158,6 +160,7 @@ function guess(answer) {
 }
 
 function decide(answer) {
+  if (stage.isBusy) return;
   $('verdict').dataset.answer = answer;
   $('verdict-title').textContent = `${VERDICTS[answer]} this edit`;
   $('verdict-need').textContent = NEEDS_REASON.has(answer) ? '(needed)' : '(if you like)';

@@ -25,6 +25,18 @@ export class Stage {
     this.stopFlicker();
   }
 
+  /** Show nothing, until the next films are there. */
+  clear() {
+    this.reset();
+    this.panes = [];
+    this.element.replaceChildren();
+    this.element.setAttribute('aria-busy', 'true');
+  }
+
+  get isBusy() {
+    return this.element.getAttribute('aria-busy') !== 'false';
+  }
+
   /** Show an edit openly; resolves when both films are there. */
   async open(uid, reader, masks) {
     this.reset();
@@ -52,9 +64,9 @@ export class Stage {
   }
 
   async ready(layers) {
-    this.element.setAttribute('aria-busy', 'true');
     await Promise.all(layers.map(layer => loaded(layer)));
-    this.element.setAttribute('aria-busy', 'false');
+    // Another edit may have been chosen meanwhile.
+    if (layers[0].isConnected) this.element.setAttribute('aria-busy', 'false');
   }
 
   fill(panes, names) {
