@@ -83,7 +83,7 @@ class RouteNode:
         staged.replace(self.file)
 
     def start(self) -> None:
-        """Start it, and wait until it answers an echo."""
+        """Start it, and wait until it answers an echo and its light processes run."""
         command = [sys.executable, "-m", "radedit.lib.cli", "route", str(self.file)]
         with (self.folder / "node.log").open("ab") as log:
             self._process = subprocess.Popen(
@@ -164,7 +164,7 @@ class RouteNode:
         assert self._process is not None
         if self._process.poll() is not None:
             raise AssertionError(f"the node ended at once:\n{self.log[-4000:]}")
-        return echoes(self.archive)
+        return echoes(self.archive) and all(map(self.spool.is_held, ("plan", "send")))
 
     def _picture(self) -> str:
         return ", ".join(f"{t}: {self.states(t)}" for t in ("instances", "jobs", "deliveries"))
