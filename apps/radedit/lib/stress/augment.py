@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from radedit.lib.errors import OutputError, ParameterError
 from radedit.lib.phantom import networks
+from radedit.lib.phantom.measures import logits_of, operating_point
 from radedit.lib.stress.findings import Found, expected_after
 from radedit.lib.stress.ledger import EDITS
 from radedit.lib.stress.runner import Plan
@@ -110,7 +111,7 @@ class Shares:
 
 
 def repair(victim: EmbeddedVictim, datalist: Path, steps: int = STEPS) -> EmbeddedVictim:
-    """Train an embedded victim on with exported pairs; its threshold stays.
+    """Train an embedded victim on with exported pairs, and choose its threshold on them again.
 
     Real and edited films are drawn equally often, so that many edits do not drown what it knew.
 
@@ -142,7 +143,9 @@ def repair(victim: EmbeddedVictim, datalist: Path, steps: int = STEPS) -> Embedd
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    return replace(victim, network=network)
+    logits = logits_of(network, torch.from_numpy(np.stack(films))[:, None])[:, 0]
+    at = operating_point(1 / (1 + np.exp(-logits.astype(float))), truth > 0.5)
+    return replace(victim, network=network, card=replace(victim.card, threshold=at))
 
 
 def shares(victim: EmbeddedVictim, cohort: Cohort, edit: Edit) -> Shares:

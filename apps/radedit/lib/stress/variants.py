@@ -143,7 +143,9 @@ class Maker:
         if not subject.text:
             yield Arm("sham", edit.name), "no words say what the film shows"
             return
-        same = replace(edit, prompt=subject.text, removes=(), adds=())
+        # Guidance would exaggerate what is there, and a missed finding would then be found.
+        plain = {**edit.parameters, "guidance": 1.0}
+        same = replace(edit, prompt=subject.text, removes=(), adds=(), parameters=plain)
         for seed in edit.seeds[: controls.sham_seeds]:
             yield self._edited(subject, same, drawn, Arm("sham", edit.name, seed))
 
