@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from radedit.lib.errors import OutputError, ParameterError
 from radedit.lib.phantom import networks
+from radedit.lib.phantom.augment import expose, pose
 from radedit.lib.phantom.measures import logits_of, operating_point
 from radedit.lib.stress.findings import Found, expected_after
 from radedit.lib.stress.ledger import EDITS
@@ -31,7 +32,7 @@ from radedit.lib.victims.embedded import EmbeddedVictim
 from radedit_dicom.pixels import to_display
 
 DATALIST: Final = "datalist.json"
-STEPS, BATCH, RATE = 120, 16, 1e-3
+STEPS, BATCH, RATE = 500, 16, 1e-3
 _SEED = 31
 
 
@@ -138,7 +139,8 @@ def repair(victim: EmbeddedVictim, datalist: Path, steps: int = STEPS) -> Embedd
     for _ in range(steps):
         pick = np.concatenate([rng.choice(group, BATCH // 2) for group in groups])
         x = torch.from_numpy(np.stack([films[i] for i in pick]))[:, None]
-        logits = network(x)[:, 0]
+        # Posed and exposed as in its first training: few patients are learned by heart else.
+        logits = network(expose(pose(x, rng, 0.6, 1 / 3), rng, 0.5))[:, 0]
         loss = functional.binary_cross_entropy_with_logits(logits, torch.from_numpy(truth[pick]))
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
