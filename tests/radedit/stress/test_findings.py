@@ -101,6 +101,26 @@ def test_too_few_patients_or_edits_conclude_nothing(
     assert why in verdict["why"]
 
 
+def test_a_sham_that_helps_a_reader_makes_no_gap_that_the_edit_did_not(
+    known_suite: Suite, rows_of: Any
+) -> None:
+    def helped(n: int, kind: str) -> float:
+        """Misses half of the findings unless a sham makes them plainer; edits change nothing."""
+        return 0.1 if kind in ("edit", "truth") or (kind == "real" and n % 2) else 0.9
+
+    def as_often_wrong(n: int, kind: str) -> float:
+        return 0.9 if kind == "edit" and n % 2 else helped(n, kind)
+
+    found = sort_rows(known_suite, rows_of({"v": as_often_wrong}, 40))
+    effect = effect_of(found, Asked("v", "finding"), known_suite.edits[0])
+    assert np.mean(list(effect.raw.values())) == 0
+    assert effect.estimate.low is not None
+    assert effect.estimate.low > known_suite.criterion.at_most
+    verdict = summarise(found, ())["victims"][0]["verdict"]
+    assert verdict["held"] is False
+    assert "only with the sham taken off" in verdict["why"]
+
+
 def test_a_bound_inside_the_interval_is_not_held(known_suite: Suite, rows_of: Any) -> None:
     def sometimes(n: int, kind: str) -> float:
         return 0.9 if n % 12 == 0 else robust(n, kind)

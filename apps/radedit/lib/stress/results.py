@@ -21,7 +21,7 @@ from radedit.lib.stress.findings import (
     less,
     on_arm,
 )
-from radedit.lib.stress.statistics import mean
+from radedit.lib.stress.statistics import Estimate, mean
 from radedit.lib.stress.subjects import Problem
 from radedit.lib.stress.yields import cohort_of, contradictions, yield_of
 
@@ -69,6 +69,7 @@ def verdict(found: Found, effects: Sequence[Effect]) -> Result:
     held: bool | None
     for effect in effects:
         estimate, made = effect.estimate, yield_of(found, effect.edit)
+        raw = mean(list(effect.raw.values()))
         about = {"edit": effect.edit.name, "effect": asdict(estimate)}
         few = estimate.n < criterion.patients
         if few or estimate.value is None or made["yield"] < criterion.least_yield:
@@ -81,13 +82,20 @@ def verdict(found: Found, effects: Sequence[Effect]) -> Result:
             rank, held = 1, None
         elif estimate.high is not None and estimate.high <= criterion.at_most:
             rank, held, why = 0, True, "the upper limit is under the bound"
-        elif estimate.low is not None and estimate.low > criterion.at_most:
+        elif _over(estimate, criterion.at_most) and not _over(raw, criterion.at_most):
+            # A sham that makes a finding plainer must not turn into a gap that nobody saw.
+            rank, held, why = 2, False, "only with the sham taken off is the lower limit over it"
+        elif _over(estimate, criterion.at_most):
             rank, held, why = 3, False, "the lower limit is over the bound"
         else:
             rank, held, why = 2, False, "the bound lies inside the interval"
         if worst is None or rank > worst[0]:
             worst = rank, {"held": held, "why": why, **about}
     return worst[1] if worst else {"held": None, "why": "nothing was edited"}
+
+
+def _over(estimate: Estimate, bound: float) -> bool:
+    return estimate.low is not None and estimate.low > bound
 
 
 def _name(effect: Effect) -> str:
