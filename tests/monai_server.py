@@ -1,4 +1,4 @@
-"""MONAI Label's own server with this app, as a process that is ended by its own id."""
+"""MONAI Label's own server, with this app or another, as a process that is ended by its own id."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ APP = Path(__file__).resolve().parents[1] / "apps" / "radedit"
 _START_S = 300.0
 
 
-def start_server(*arguments: str) -> list[str]:
+def start_server(*arguments: str, app: Path = APP) -> list[str]:
     """`monailabel start_server` of this environment; the script finds Python on the PATH."""
     script = str(Path(sys.executable).with_name("monailabel"))
-    return [script, "start_server", "--app", str(APP), *arguments]
+    return [script, "start_server", "--app", str(app), *arguments]
 
 
 def environment(temporary: Path) -> dict[str, str]:

@@ -120,6 +120,13 @@ class Provenance:
                 "the record is damaged, use the original object."
             ) from None
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What was asked of the method, by the names that a request gives it; ready for JSON."""
+        names = ("method", "model", "prompt", "invert_prompt", "edit_mask", "keep_mask", "steps",
+                 "skip", "guidance", "seed", "support")  # fmt: skip
+        return {**{name: getattr(self, name) for name in names}, **self.extra}
+
     def to_json(self) -> str:
         """Write as JSON: sorted keys, ASCII, no NaN, so that equal records are equal text.
 

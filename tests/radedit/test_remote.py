@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -13,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import requests
 from front import Answer, Cut, Front, Hang
+from monai_server import environment, serving, start_server
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
@@ -109,44 +106,12 @@ def peer_server(
     for name in ("app", "studies", "temporary"):
         (peer.folder / name).mkdir()
     (peer.folder / "app" / "main.py").write_text(PEER)
-    environment = {
-        **os.environ,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
-        "TMPDIR": str(peer.folder / "temporary"),
-        "OMP_NUM_THREADS": "1",
-        "MONAI_LABEL_SESSION_PATH": str(peer.folder / "sessions"),
-    }
-    command = [str(Path(sys.executable).with_name("monailabel")), "start_server"]
-    command += ["--app", str(peer.folder / "app"), "--studies", str(peer.folder / "studies")]
-    command += ["--host", "127.0.0.1", "--port", str(peer.port)]
-    log = peer.folder / "log"
-    with log.open("wb") as out:
-        process = subprocess.Popen(
-            command, stdout=out, stderr=subprocess.STDOUT, env=environment, start_new_session=True
-        )
-        try:
-            wait_for(peer.url, process, log)
-            yield peer
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def wait_for(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            break
-        try:
-            if requests.get(f"{url}/info/", timeout=5).ok:
-                return
-        except requests.RequestException:
-            time.sleep(0.2)
-    pytest.fail(f"the server does not answer:\n{log.read_text()[-3000:]}")
+    sessions = {"MONAI_LABEL_SESSION_PATH": str(peer.folder / "sessions")}
+    studies = str(peer.folder / "studies")
+    command = start_server("--studies", studies, "--port", str(peer.port), app=peer.folder / "app")
+    around = {**environment(peer.folder / "temporary"), **sessions}
+    with serving([*command, "--host", "127.0.0.1"], around, peer.folder / "log", peer.url):
+        yield peer
 
 
 @pytest.fixture(scope="module")

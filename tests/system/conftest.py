@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -14,7 +12,7 @@ from typing import Any
 
 import pytest
 import requests
-from monai_server import environment, start_server
+from monai_server import environment, serving, start_server
 
 Serve = Callable[[Mapping[str, bytes], str], AbstractContextManager["Server"]]
 
@@ -88,34 +86,6 @@ def running(server: Server, models: str) -> Iterator[Server]:
     """Start the server and end it again by its own process."""
     host, port = server.url.removeprefix("http://").split(":")
     arguments = ["--studies", str(server.studies), "--conf", "models", models]
-    with server.log.open("wb") as out:
-        process = subprocess.Popen(
-            start_server(*arguments, "--host", host, "--port", port),
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env=environment(server.temporary),
-            start_new_session=True,
-        )
-        try:
-            wait_for(server, process)
-            yield server
-        finally:
-            process.terminate()
-            try:
-                process.wait(20)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def wait_for(server: Server, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 120
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            pytest.fail(f"the server ended at once:\n{server.log.read_text()[-4000:]}")
-        try:
-            if requests.get(f"{server.url}/info/", timeout=5).ok:
-                return
-        except requests.ConnectionError:
-            time.sleep(0.2)
-    pytest.fail(f"the server did not answer in 120 s:\n{server.log.read_text()[-4000:]}")
+    command = start_server(*arguments, "--host", host, "--port", port)
+    with serving(command, environment(server.temporary), server.log, server.url):
+        yield server

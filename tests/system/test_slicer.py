@@ -7,30 +7,20 @@ import os
 import re
 import subprocess
 import sys
-import time
 import tomllib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pydicom
 import pytest
-import requests
 from orthanc import Orthanc
+from radedit_server import RadEditServer, radedit_server
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXTENSION = REPOSITORY / "viewers" / "slicer"
 TESTS = EXTENSION / "RadEdit" / "Testing" / "Python"
 TOKEN = "a-token-for-this-test-0123456789"
 RAN = re.compile(r"^Ran (\d+) tests? in [\d.]+s\n\nOK$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Served:
-    """A running `radedit serve`."""
-
-    url: str
-    log: Path
 
 
 def run_unittests(python: str, name: str, **environment: str) -> int:
@@ -55,44 +45,13 @@ def served(
     start_orthanc: Callable[..., Orthanc],
     tmp_path_factory: pytest.TempPathFactory,
     new_port: Callable[[], int],
-) -> Iterator[Served]:
+) -> Iterator[RadEditServer]:
     """Serve a real archive with one real film, by one worker; ended by its own process."""
-    root = tmp_path_factory.mktemp("slicer")
     archive = start_orthanc()
     archive.upload(rg1.read_bytes())
-    port = new_port()
-    server = Served(f"http://127.0.0.1:{port}", root / "server.log")
-    command = [str(Path(sys.executable).with_name("radedit")), "serve"]
-    with server.log.open("wb") as out:
-        process = subprocess.Popen(
-            [*command, "--studies", archive.dicom_web, "--state", str(root), "--port", str(port)],
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, "OMP_NUM_THREADS": "1", "RADEDIT_SERVER_TOKEN": TOKEN},
-        )
-        try:
-            wait_for(server, process)
-            yield server
-        finally:
-            process.terminate()
-            try:
-                process.wait(60)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-
-
-def wait_for(server: Served, process: subprocess.Popen[bytes]) -> None:
-    end = time.monotonic() + 300
-    while time.monotonic() < end:
-        if process.poll() is not None:
-            pytest.fail(f"the server ended at once:\n{server.log.read_text()[-4000:]}")
-        try:
-            if requests.get(f"{server.url}/health", timeout=5).ok:
-                return
-        except requests.RequestException:
-            time.sleep(0.3)
-    pytest.fail(f"the server did not answer in 300 s:\n{server.log.read_text()[-4000:]}")
+    folder = tmp_path_factory.mktemp("slicer")
+    with radedit_server(folder, new_port(), studies=archive.dicom_web, token=TOKEN) as server:
+        yield server
 
 
 def test_the_logic_brings_masks_and_films_through_a_real_scene(slicer_python: str) -> None:
@@ -104,7 +63,7 @@ def test_the_window_works_with_stand_ins_for_qt_made_from_its_ui_file(slicer_pyt
 
 
 def test_a_user_of_slicer_edits_a_film_on_the_running_server(
-    slicer_python: str, served: Served, rg1: Path
+    slicer_python: str, served: RadEditServer, rg1: Path
 ) -> None:
     header = pydicom.dcmread(rg1, stop_before_pixels=True)
     passed = run_unittests(

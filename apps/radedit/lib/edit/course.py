@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
+import torch
 from torch import Tensor
 
 from radedit.lib.errors import RadEditError
@@ -77,7 +78,7 @@ class Course:
             `Hooks.cancelled` returned True.
         """
         for item in items:
-            _check(self.hooks)
+            check(self.hooks)
             yield item
 
 
@@ -85,12 +86,44 @@ def stoppable(denoise: DenoiseRows, hooks: Hooks) -> DenoiseRows:
     """Give a denoiser that raises `EditCancelledError` once `hooks.cancelled` says so."""
 
     def ask_first(x_t: Tensor, t: int | Tensor, context: Tensor) -> Tensor:
-        _check(hooks)
+        check(hooks)
         return denoise(x_t, t, context)
 
     return ask_first
 
 
-def _check(hooks: Hooks) -> None:
+def check(hooks: Hooks, done: int | None = None) -> None:
+    """Raise `EditCancelledError` once `hooks.cancelled` says so; `done` steps were finished."""
     if hooks.cancelled is not None and hooks.cancelled():
-        raise EditCancelledError("The edit was cancelled.")
+        after = "" if done is None else f" after {done} steps"
+        raise EditCancelledError(f"The edit was cancelled{after}.")
+
+
+def tell(hooks: Hooks, done: int, total: int) -> None:
+    """Report a finished step, and stop before the next one if the caller wants to.
+
+    Raises
+    ------
+    EditCancelledError
+        `hooks.cancelled` returned True.
+    """
+    if hooks.progress is not None:
+        hooks.progress(done, total)
+    if done < total:
+        check(hooks, done)
+
+
+def finite(delta: Tensor) -> Tensor:
+    """Give the difference back if every value is finite.
+
+    Raises
+    ------
+    RadEditError
+        It is not.
+    """
+    if not bool(torch.isfinite(delta).all()):
+        raise RadEditError(
+            "The edit diverged to values that are not finite; lower the guidance or run the "
+            "model in float32."
+        )
+    return delta

@@ -14,9 +14,9 @@ import math
 import torch
 from torch import Tensor
 
-from radedit.lib.edit.radedit import Denoise, EditCancelledError, Hooks
+from radedit.lib.edit.course import Denoise
+from radedit.lib.edit.radedit import Conditioning
 from radedit.lib.edit.schedule import Schedule, Step
-from radedit.lib.errors import RadEditError
 
 
 def ddim_step(x_t: Tensor, eps: Tensor, step: Step) -> Tensor:
@@ -59,35 +59,21 @@ def ddim_invert(denoise: Denoise, x0: Tensor, context: Tensor, schedule: Schedul
     return path[::-1]
 
 
-def tell(hooks: Hooks, step: Step, total: int) -> None:
-    """Report a finished step, and stop before the next one if the caller wants to.
+def paired(conditioning: Conditioning, n: int, device: torch.device) -> Tensor:
+    """Stack the empty and the editing prompt for one call of the network, [2N, L, D]."""
+    parts = (conditioning.uncond, conditioning.cond)
+    return torch.cat([part.to(device).expand(n, -1, -1) for part in parts])
 
-    Raises
-    ------
-    EditCancelledError
-        `hooks.cancelled` returned True.
+
+def guided(
+    denoise: Denoise, x: Tensor, t: int, context: Tensor, w: float, dtype: torch.dtype
+) -> Tensor:
+    """Predict noise with classifier-free guidance everywhere, [N, C, h, w], in one call.
+
+    `torch.lerp` is exact at w = 0, at w = 1 and where both predictions are equal.
     """
-    done = step.index + 1
-    if hooks.progress is not None:
-        hooks.progress(done, total)
-    if done < total and hooks.cancelled is not None and hooks.cancelled():
-        raise EditCancelledError(f"The edit was cancelled after {done} steps.")
-
-
-def finite(delta: Tensor) -> Tensor:
-    """Give the difference back if every value is finite.
-
-    Raises
-    ------
-    RadEditError
-        It is not.
-    """
-    if not bool(torch.isfinite(delta).all()):
-        raise RadEditError(
-            "The edit diverged to values that are not finite; lower the guidance or run the "
-            "model in float32."
-        )
-    return delta
+    e_u, e_c = denoise(torch.cat([x, x]).to(dtype), t, context).to(x.dtype).chunk(2)
+    return torch.lerp(e_u, e_c, w)
 
 
 def _moved(x: Tensor, eps: Tensor, here: float, there: float) -> Tensor:

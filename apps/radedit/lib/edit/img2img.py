@@ -14,9 +14,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from radedit.lib.edit.ddim import ddim_step, finite, tell
+from radedit.lib.edit.course import Denoise, Hooks, finite, tell
+from radedit.lib.edit.ddim import ddim_step, guided, paired
 from radedit.lib.edit.inversion import q_sample
-from radedit.lib.edit.radedit import Conditioning, Denoise, EditMasks, Hooks, Plan
+from radedit.lib.edit.radedit import Conditioning, EditMasks, Plan
 
 
 @torch.no_grad()
@@ -44,22 +45,5 @@ def img2img(
     x = q_sample(clean, plan.noise[0].to(clean), steps[0])
     for step in steps:
         x = ddim_step(x, guided(denoise, x, step.t, context, plan.guidance, x0.dtype), step)
-        tell(hooks, step, len(steps))
+        tell(hooks, step.index + 1, len(steps))
     return finite(x - clean)
-
-
-def paired(conditioning: Conditioning, n: int, device: torch.device) -> Tensor:
-    """Stack the empty and the editing prompt for one call of the network, [2N, L, D]."""
-    parts = (conditioning.uncond, conditioning.cond)
-    return torch.cat([part.to(device).expand(n, -1, -1) for part in parts])
-
-
-def guided(
-    denoise: Denoise, x: Tensor, t: int, context: Tensor, w: float, dtype: torch.dtype
-) -> Tensor:
-    """Predict noise with classifier-free guidance everywhere, [N, C, h, w], in one call.
-
-    `torch.lerp` is exact at w = 0, at w = 1 and where both predictions are equal.
-    """
-    e_u, e_c = denoise(torch.cat([x, x]).to(dtype), t, context).to(x.dtype).chunk(2)
-    return torch.lerp(e_u, e_c, w)

@@ -81,7 +81,6 @@ def invert(
     context: Tensor,
     schedule: Schedule,
     noise: Tensor,
-    before_call: Callable[[], None] | None = None,
 ) -> Tensor:
     """Predict the noise in every x̂_t, ahead of the edit.
 
@@ -101,8 +100,6 @@ def invert(
         Only its steps are evaluated; skipped ones are not in it.
     noise : float [S, N, C, h, w]
         eps̃ of every step and case.
-    before_call : callable, optional
-        Called before every call of `denoise`; what it raises ends the inversion.
 
     Returns
     -------
@@ -120,8 +117,6 @@ def invert(
     share = max(1, ROWS // n)
     found = []
     for first in range(0, len(steps), share):
-        if before_call is not None:
-            before_call()
         group = steps[first : first + share]
         x_hat = torch.cat([q_sample(clean, noise[s.index].to(clean), s) for s in group])
         t = torch.tensor([s.t for s in group], device=x0.device).repeat_interleave(n)

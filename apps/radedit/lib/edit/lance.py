@@ -14,9 +14,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from radedit.lib.edit.ddim import ddim_invert, ddim_step, finite, tell
-from radedit.lib.edit.img2img import guided, paired
-from radedit.lib.edit.radedit import Conditioning, Denoise, EditMasks, Hooks, Plan
+from radedit.lib.edit.course import Denoise, Hooks, finite, tell
+from radedit.lib.edit.ddim import ddim_invert, ddim_step, guided, paired
+from radedit.lib.edit.radedit import Conditioning, EditMasks, Plan
 from radedit.lib.edit.schedule import Step
 
 NULL_TEXT_ITERATIONS = 10  # of each step; the paper's upper bound
@@ -49,7 +49,7 @@ def lance(
     context, steps = paired(conditioning, len(x0), x0.device), list(plan.schedule)
     for step in steps:
         x = ddim_step(x, guided(denoise, x, step.t, context, plan.guidance, x0.dtype), step)
-        tell(hooks, step, len(steps))
+        tell(hooks, step.index + 1, len(steps))
     return finite(x - clean)
 
 
@@ -95,7 +95,7 @@ def lance_null_text(
         with torch.no_grad():
             x_source = _step(denoise, x_source, step, (null, source), plan.guidance)
             x = _step(denoise, x, step, (null, edit), plan.guidance)
-        tell(hooks, step, len(steps))
+        tell(hooks, step.index + 1, len(steps))
     return finite(x - clean)
 
 

@@ -22,11 +22,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from radedit.lib.edit.course import Denoise, EditCancelledError, Hooks, Resume
+from radedit.lib.edit.course import Denoise, EditCancelledError, Hooks, Resume, check, finite
 from radedit.lib.edit.guidance import masked_guidance, release
 from radedit.lib.edit.inversion import q_sample
 from radedit.lib.edit.schedule import Schedule, Step
-from radedit.lib.errors import MaskError, RadEditError
+from radedit.lib.errors import MaskError
 
 __all__ = [
     "Conditioning",
@@ -293,8 +293,7 @@ def radedit(
     for step in plan.schedule:
         if step.index < done:
             continue
-        if hooks.cancelled is not None and hooks.cancelled():
-            raise EditCancelledError(f"The edit was cancelled after {step.index} steps.")
+        check(hooks, step.index)
         x_hat = q_sample(clean, plan.noise[step.index].to(device, dtype), step)
         cached = None if plan.e_inv is None else plan.e_inv[step.index].to(device, dtype)
         eps = network(step.t, x_hat, delta, cached)
@@ -306,9 +305,4 @@ def radedit(
             hooks.stepped(step.index + 1, delta)
         if hooks.progress is not None:
             hooks.progress(step.index + 1, len(plan.schedule))
-    if not bool(torch.isfinite(delta).all()):
-        raise RadEditError(
-            "The edit diverged to values that are not finite; lower the guidance or run the "
-            "model in float32."
-        )
-    return delta
+    return finite(delta)
