@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from radedit.lib.bench import methods
-from radedit.lib.bench.methods import AS_IS, ORACLE, WAYS, Compared, compare, picture, table
+from radedit.lib.bench.methods import (
+    AS_IS,
+    ORACLE,
+    WAYS,
+    Compared,
+    Tools,
+    compare,
+    load,
+    picture,
+    table,
+)
 from radedit.lib.edit import lance
 from radedit.lib.edit.methods import METHODS
-from radedit.lib.pipeline import Editor
-from radedit.lib.stress.judge import load_judge
 
 torch.set_num_threads(1)
 Rows = list[dict[str, object]]
@@ -20,15 +31,20 @@ Rows = list[dict[str, object]]
 
 @pytest.fixture(scope="module")
 def plan() -> Compared:
-    return Compared(Editor(), load_judge(), patients=1, size=192, parameters={"steps": 4})
+    return Compared(patients=1, size=192, parameters={"steps": 4})
 
 
 @pytest.fixture(scope="module")
-def rows(plan: Compared, tmp_path_factory: pytest.TempPathFactory) -> Rows:
+def tools() -> Tools:
+    return load()
+
+
+@pytest.fixture(scope="module")
+def rows(plan: Compared, tools: Tools, tmp_path_factory: pytest.TempPathFactory) -> Rows:
     work = tmp_path_factory.mktemp("methods")
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(lance, "NULL_TEXT_ITERATIONS", 2)  # enough to compare, and a minute less
-        found, films = compare(plan, work, lambda i, n: None)
+        found, films = compare(plan, tools, work, lambda i, n: None)
     assert set(films) <= {AS_IS, ORACLE, *WAYS}
     assert picture(films, work / "films.png").stat().st_size > 10_000
     return found
@@ -55,19 +71,22 @@ def test_nothing_beats_the_oracle_and_global_methods_change_the_rest(rows: Rows)
             assert outside[name] > 5 * outside["RadEdit, attenuation kept"]
 
 
-def test_a_finished_comparison_edits_the_first_film_only(
-    plan: Compared, rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_finished_comparison_edits_nothing_again(
+    plan: Compared, tools: Tools, rows: Rows, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     measured: list[int] = []
 
-    def measure(plan: Compared, number: int) -> tuple[Rows, dict[str, object]]:
+    def measure(plan: Compared, tools: Tools, number: int) -> tuple[int, Rows, Any]:
         measured.append(number)
-        return [{**row, "subject": f"{number}"} for row in rows], {}
+        films = {AS_IS: np.zeros((4, 4), np.float32)}
+        return number, [{**row, "subject": f"{number}"} for row in rows], films
 
     monkeypatch.setattr(methods, "_measure", measure)
-    three = Compared(plan.editor, plan.judge, 3, plan.size, plan.parameters)
-    compare(three, tmp_path, lambda i, n: None)
-    again, _ = compare(three, tmp_path, lambda i, n: None)
-    assert measured == [0, 1, 2, 0]  # the first again, for its picture
+    three = replace(plan, patients=3)
+    first, films = compare(three, tools, tmp_path, lambda i, n: None)
+    again, kept = compare(three, tools, tmp_path, lambda i, n: None)
+    assert measured == [0, 1, 2]
+    assert again == first
+    assert list(kept) == list(films) == [AS_IS]
     assert len(again) == 3 * len(rows)
     assert table(again).count("\n") == len(WAYS) + 3

@@ -129,15 +129,23 @@ def draw(number: int, size: int) -> tuple[Removal, list[Addition]]:
     number : 0, 1, ...; lobes and sides take turns with it
     size : pixels of the films' longer side
     """
-    patient = draw_patient(FIRST_SEED + number, WORLD)
-    studio = Studio(patient, size)
+    studio = _studio(number, size)
     return _removal(studio), _additions(studio, number)
+
+
+def draw_removal(number: int, size: int) -> Removal:
+    """Draw the first task of a patient alone; arguments as `draw`."""
+    return _removal(_studio(number, size))
 
 
 def in_memory(film: Rendering, patient: Patient) -> Film:
     """The film as its site would send it, read as any film is."""
     key = hashlib.sha256(f"bench {patient!r}".encode()).hexdigest()
     return read_film(film_object(film, Identity(patient, key), FILM))
+
+
+def _studio(number: int, size: int) -> Studio:
+    return Studio(draw_patient(FIRST_SEED + number, WORLD), size)
 
 
 def _removal(studio: Studio) -> Removal:

@@ -8,20 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from radedit.lib.bench.cases import NORMAL, Removal, draw
+from radedit.lib.bench.cases import NORMAL, Removal, draw_removal
 from radedit.lib.bench.figures import mean, share
 from radedit.lib.bench.measures import Drain, Image, border_of, mean_error
 from radedit.lib.bench.report import percent
 from radedit.lib.cases import EditRequest
 from radedit.lib.errors import MaskError
 from radedit.lib.pipeline import Editor
+from radedit.lib.settings import load_settings
 from radedit.lib.sources import FilmSources
-from radedit.lib.stress.judge import Judge
+from radedit.lib.spread import spread
+from radedit.lib.stress.judge import Judge, load_judge
 from radedit.lib.stress.ledger import Ledger
 from radedit_dicom.pixels import to_display
 
@@ -60,25 +63,45 @@ WAYS: Mapping[str, Way] = {
 }
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Compared:
-    """What is compared with what.
+    """What is compared.
 
     Attributes
     ----------
     patients, size : how many, and pixels of a film's longer side
     parameters : over each way's own
+    devices : one process for each; of one alone, this process
     """
 
-    editor: Editor
-    judge: Judge
     patients: int = 30
     size: int = 512
     parameters: Mapping[str, Any] = field(default_factory=dict)
+    devices: tuple[str, ...] = ("cpu",)
+
+
+@dataclass(frozen=True, eq=False)
+class Tools:
+    """What is compared with."""
+
+    editor: Editor
+    judge: Judge
+
+
+def load(device: str = "") -> Tools:
+    """Load the editor and the judge; "" = on the device of the settings.
+
+    Raises
+    ------
+    CheckpointError
+        Weights are missing or damaged.
+    """
+    settings = load_settings()
+    return Tools(Editor(replace(settings, device=device) if device else settings), load_judge())
 
 
 def compare(
-    plan: Compared, work: Path, progress: Callable[[int, int], None]
+    plan: Compared, tools: Tools, work: Path, progress: Callable[[int, int], None]
 ) -> tuple[list[Row], dict[str, Image]]:
     """Measure every patient that `work` does not hold yet.
 
@@ -91,32 +114,36 @@ def compare(
     OutputError
         `work` cannot be written, or holds another comparison.
     """
-    backbone = plan.editor.backbone()
+    backbone = tools.editor.backbone()
     ways = {name: asdict(way) for name, way in WAYS.items()}
     facts = {"ways": ways, "size": plan.size, "parameters": dict(plan.parameters),
-             "model_sha256": backbone.sha256, "judge_sha256": plan.judge.sha256}  # fmt: skip
-    ledger, shown = Ledger(work, facts), dict[str, Image]()
-    done = ledger.done()
-    for number in range(plan.patients):
-        progress(number, plan.patients)
-        if f"{number}" in done and number:
-            continue
-        rows, films = _measure(plan, number)
+             "model_sha256": backbone.sha256, "judge_sha256": tools.judge.sha256}  # fmt: skip
+    ledger, shown = Ledger(work, facts), work / "films.npz"
+    done = {int(number) for number in ledger.done()} - (set() if shown.is_file() else {0})
+    left = [number for number in range(plan.patients) if number not in done]
+    progress(plan.patients - len(left), plan.patients)
+    do = partial(_measure, plan)
+    for count, (number, rows, films) in enumerate(
+        spread(do, left, tools, load, plan.devices), plan.patients - len(left) + 1
+    ):
+        if number == 0:
+            with shown.open("wb") as stream:
+                np.savez_compressed(stream, **films)  # type: ignore[arg-type]
         ledger.add([*rows, {"type": "done", "subject": f"{number}", "victims": []}])
-        shown = shown or films
-    progress(plan.patients, plan.patients)
+        progress(count, plan.patients)
     kept = [row for row in ledger.rows() if row["type"] == "answer"]
-    return [row for row in kept if int(row["subject"]) < plan.patients], shown
+    with np.load(shown) as films_of_first:
+        return [row for row in kept if int(row["subject"]) < plan.patients], dict(films_of_first)
 
 
-def _measure(plan: Compared, number: int) -> tuple[list[Row], dict[str, Image]]:
-    case, _ = draw(number, plan.size)
+def _measure(plan: Compared, tools: Tools, number: int) -> tuple[int, list[Row], dict[str, Image]]:
+    case = draw_removal(number, plan.size)
     films: dict[str, Image] = {AS_IS: to_display(case.film), ORACLE: case.truth}
     scores: dict[str, float | None] = {}
     refused = set()
     for name, way in WAYS.items():
         try:
-            films[name], scores[name] = _edited(plan, case, way)
+            films[name], scores[name] = _edited(plan, tools.editor, case, way)
         except MaskError:  # the keep mask takes all cells of a small finding
             films[name] = films[AS_IS]
             refused.add(name)
@@ -124,7 +151,7 @@ def _measure(plan: Compared, number: int) -> tuple[list[Row], dict[str, Image]]:
     border = border_of(case.edit, films[AS_IS], case.chest, case.seed)
     rows = []
     for name, film in films.items():
-        opinion = plan.judge.opinion(film)
+        opinion = tools.judge.opinion(film)
         label = f"pneumothorax {case.side}"
         overlap, contrast = drain.compare(film)
         rows.append(
@@ -133,7 +160,7 @@ def _measure(plan: Compared, number: int) -> tuple[list[Row], dict[str, Image]]:
                 "subject": f"{number}",
                 "kind": name,
                 "refused": name in refused,
-                "gone": opinion[label] < plan.judge.thresholds[label],
+                "gone": opinion[label] < tools.judge.thresholds[label],
                 "drain_dice": overlap,
                 "drain_contrast": contrast,
                 "error": mean_error(film, case.truth, case.edit),
@@ -142,10 +169,10 @@ def _measure(plan: Compared, number: int) -> tuple[list[Row], dict[str, Image]]:
                 "score": scores.get(name),
             }
         )
-    return rows, films
+    return number, rows, films
 
 
-def _edited(plan: Compared, case: Removal, way: Way) -> tuple[Image, float | None]:
+def _edited(plan: Compared, editor: Editor, case: Removal, way: Way) -> tuple[Image, float | None]:
     request = EditRequest(
         prompt=NORMAL,
         edit_mask="uploaded:edit" if way.masks else None,
@@ -157,7 +184,7 @@ def _edited(plan: Compared, case: Removal, way: Way) -> tuple[Image, float | Non
     # Kept attenuation asks for the object itself, kept values for some room around it.
     keep = case.drain if way.parameters.get("keep") == "attenuation" else case.keep
     sources = FilmSources(case.film, uploaded={"edit": case.edit, "keep": keep})
-    edited = plan.editor.edit(case.film, request, sources)
+    edited = editor.edit(case.film, request, sources)
     display = to_display(replace(case.film, stored=edited.stored))
     return display, edited.directional.directional
 

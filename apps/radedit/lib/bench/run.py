@@ -5,19 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from multiprocessing import get_context
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from radedit.lib.bench.cases import FIRST_SEED, draw
 from radedit.lib.bench.truth import (
@@ -31,9 +27,11 @@ from radedit.lib.bench.truth import (
     removal_request,
 )
 from radedit.lib.cases import EditRequest
-from radedit.lib.errors import OutputError, ParameterError, RadEditError
+from radedit.lib.errors import OutputError, ParameterError
 from radedit.lib.phantom.instances import tool_version
 from radedit.lib.pipeline import Editor
+from radedit.lib.settings import load_settings
+from radedit.lib.spread import spread
 from radedit.lib.stress.judge import FOLDER as JUDGE
 from radedit.lib.stress.judge import load_judge
 
@@ -54,7 +52,7 @@ class Plan:
     model : an entry of the model registry; None = the default one
     parameters : over the model's defaults
     judge : folder of the judge's weights
-    workers : processes, each on one core; 1 = this process
+    devices : one process for each; of one alone, this process
     timed : edits whose time is taken, after one to warm up
 
     Raises
@@ -68,25 +66,29 @@ class Plan:
     model: str | None = None
     parameters: Mapping[str, Any] = field(default_factory=dict)
     judge: Path = JUDGE
-    workers: int = 1
+    devices: tuple[str, ...] = ("cpu",)
     timed: int = 12
 
     def __post_init__(self) -> None:
         """Check the numbers."""
-        if min(self.patients, self.size, self.workers, self.timed) < 1:
-            raise ParameterError("patients, workers and timed edits are numbers from 1 up.")
+        if min(self.patients, self.size, self.timed) < 1:
+            raise ParameterError("patients, size and timed edits are numbers from 1 up.")
 
 
-def open_bench(plan: Plan) -> Bench:
+def open_bench(plan: Plan, device: str = "") -> Bench:
     """Load what the plan measures with.
+
+    Parameters
+    ----------
+    device : "" = that of the settings
 
     Raises
     ------
     CheckpointError
         The editor's or the judge's weights are missing or damaged.
     """
-    judge = load_judge(plan.judge)
-    editor = Editor()
+    judge, settings = load_judge(plan.judge), load_settings()
+    editor = Editor(replace(settings, device=device) if device else settings)
     editor.backbone(plan.model)
     return Bench(editor, judge, plan.model, plan.size, plan.parameters)
 
@@ -127,7 +129,8 @@ def run(plan: Plan, bench: Bench, work: Path, progress: Callable[[int, int], Non
     missing = [number for number in range(plan.patients) if number not in done]
     total = plan.patients
     progress(total - len(missing), total)
-    for measured in _measured(plan, bench, missing):
+    load = partial(open_bench, plan)
+    for measured in spread(_one, missing, bench, load, plan.devices):
         with _writable():
             _write(measured, work, key)
         done[measured.row["number"]] = measured.row
@@ -154,11 +157,6 @@ def pictured(work: Path, number: int) -> dict[str, Any]:
             name: kept[name] if kept[name].dtype == bool else kept[name].astype("f4") / 255
             for name in kept.files
         }
-
-
-def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 def _picture(work: Path, number: int) -> Path:
@@ -208,31 +206,5 @@ def _writable() -> Iterator[None]:
         ) from None
 
 
-def _measured(plan: Plan, bench: Bench, numbers: list[int]) -> Iterator[Measured]:
-    if plan.workers == 1 or len(numbers) < 2:
-        yield from (measure(number, bench) for number in numbers)
-        return
-    pool = ProcessPoolExecutor(plan.workers, get_context("spawn"), _enter, (plan,))
-    try:
-        for future in as_completed([pool.submit(_one, number) for number in numbers]):
-            yield future.result()
-    except BrokenProcessPool:
-        raise RadEditError(
-            "a process of the bench was ended from outside, perhaps for want of memory; run it "
-            "again to go on, with --workers 1 if need be."
-        ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-_opened: list[Bench] = []
-
-
-def _enter(plan: Plan) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who runs the bench stops it
-    torch.set_num_threads(1)
-    _opened.append(open_bench(plan))
-
-
-def _one(number: int) -> Measured:
-    return measure(number, _opened[0])
+def _one(bench: Bench, number: int) -> Measured:
+    return measure(number, bench)

@@ -8,8 +8,12 @@ from typing import Annotated, Any
 import typer
 
 from radedit.lib.commands.console import AsJson, bar, print_json, refusals
+from radedit.lib.commands.processes import processes
 
 bench = typer.Typer(help="Measure the program.", no_args_is_help=True)
+Workers = Annotated[
+    int | None, typer.Option(help="Processes.", show_default="one per core or GPU", min=1)
+]
 QUICK = {"steps": 3}
 QUICK_SIZE, QUICK_PATIENTS = 192, 4
 
@@ -26,9 +30,7 @@ def truth(
         "bench-truth"
     ),
     model: Annotated[str | None, typer.Option(help="An entry of the model registry.")] = None,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes.", show_default="one per core")
-    ] = None,
+    workers: Workers = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Four patients, small films, three steps: a trial.")
     ] = False,
@@ -52,7 +54,6 @@ def truth(
         from radedit.lib.bench.run import (
             PICTURED,
             Plan,
-            cores,
             facts,
             open_bench,
             pictured,
@@ -61,13 +62,13 @@ def truth(
         )
         from radedit.lib.bench.summary import summarise
 
-        plan = Plan(patients, model=model, workers=workers or cores())
+        plan = Plan(patients, model=model, devices=processes(workers))
         if judge is not None:
             plan = replace(plan, judge=judge.expanduser())
         if quick:
             plan = replace(
                 plan, patients=QUICK_PATIENTS, size=QUICK_SIZE, parameters=QUICK,
-                workers=workers or 1, timed=2,
+                devices=processes(workers or 1), timed=2,
             )  # fmt: skip
         work = work.expanduser()
         opened = open_bench(plan)
@@ -143,19 +144,18 @@ def methods(
         "bench-methods"
     ),
     steps: Annotated[int | None, typer.Option(help="T.", show_default="the model's")] = None,
+    workers: Workers = None,
     picture: Annotated[Path | None, typer.Option(help="Where to draw one patient.")] = None,
 ) -> None:
     """Compare RadEdit, DiffEdit, LANCE, image to image and the oracle on the same films."""
     with refusals():
-        from radedit.lib.bench.methods import Compared, compare, table
+        from radedit.lib.bench.methods import Compared, compare, load, table
         from radedit.lib.bench.methods import picture as draw
-        from radedit.lib.pipeline import Editor
-        from radedit.lib.stress.judge import load_judge
 
         given = {} if steps is None else {"steps": steps}
-        plan = Compared(Editor(), load_judge(), patients, size, given)
+        plan = Compared(patients, size, given, processes(workers))
         with bar("patients") as progress:
-            rows, films = compare(plan, work.expanduser(), progress)
+            rows, films = compare(plan, load(), work.expanduser(), progress)
         print(table(rows))
         if picture is not None:
             print(f"\n{draw(films, picture.expanduser())}")

@@ -41,7 +41,7 @@ def stress(
         int | None, typer.Option(help="Phantoms of each group, for a trial.", min=1)
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes.", show_default="one per core", min=1)
+        int | None, typer.Option(help="Processes.", show_default="one per core or GPU", min=1)
     ] = None,
     sweep: Annotated[
         bool, typer.Option("--sweep", help="Also ask victims of known shortcuts (acquisition).")
@@ -57,7 +57,7 @@ def stress(
     shows how a model can fail, not how often it does.
     """
     with refusals():
-        from radedit.lib.bench.run import cores
+        from radedit.lib.commands.processes import processes
         from radedit.lib.stress.findings import sort_rows
         from radedit.lib.stress.report import Finished, report_of, write_report
         from radedit.lib.stress.runner import Plan, facts_of, run
@@ -76,8 +76,9 @@ def stress(
             if not victims:
                 raise ParameterError(f"the suite {suite.name} names no victim; give --victim.")
             cohort, alone = _cohort(suite, archive, labels, count, out)
-            processes = 1 if alone else workers or cores()
-            plan = Plan(suite, cohort, victims, out / suite.name, processes)
+            plan = Plan(
+                suite, cohort, victims, out / suite.name, processes(1 if alone else workers)
+            )
             with bar(suite.name) as progress:
                 ledger = run(plan, progress)
             facts = facts or facts_of(plan, _editor())

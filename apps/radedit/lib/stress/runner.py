@@ -7,21 +7,18 @@ know each other and may be done twice, so any queue can hand them out.
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import asdict, dataclass
-from multiprocessing import get_context
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from radedit.lib.errors import RadEditError
 from radedit.lib.phantom.instances import tool_version
 from radedit.lib.pipeline import Editor
+from radedit.lib.settings import load_settings
+from radedit.lib.spread import spread
 from radedit.lib.stress.asking import ask, open_named
 from radedit.lib.stress.filters import reader_sees
 from radedit.lib.stress.judge import load_judge
@@ -33,6 +30,8 @@ from radedit.lib.victims.protocol import Victim
 from radedit_dicom.pixels import to_display
 
 Progress = Callable[[int, int], None]
+Piece = tuple[int, tuple[str, ...]]
+"""Number of a subject, and the victims that have not answered about it."""
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,14 @@ class Plan:
     suite, cohort : see their modules
     victims : specifications, as `asking.open_named` takes them
     out : folder of the run
-    workers : processes; 1 = this one
+    devices : one process for each; of one alone, this process
     """
 
     suite: Suite
     cohort: Cohort
     victims: tuple[str, ...]
     out: Path
-    workers: int = 1
+    devices: tuple[str, ...] = ("cpu",)
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +74,7 @@ def facts_of(plan: Plan, editor: Editor) -> dict[str, Any]:
         "model": backbone.name,
         "model_sha256": backbone.sha256,
         "judge_sha256": load_judge().sha256 if plan.suite.filter.consistent else "",
-        "device": editor.settings.device,
+        "device": editor.settings.device.partition(":")[0],  # which GPU of several is the same
         "dtype": editor.settings.dtype,
     }
 
@@ -197,32 +196,13 @@ def _arm(arm: Arm) -> Row:
     return asdict(arm)
 
 
-def _measured(bench: Bench, work: list[tuple[int, tuple[str, ...]]]) -> Iterator[list[Row]]:
-    workers = min(bench.plan.workers, len(work))
-    if workers < 2:
-        yield from (measure(bench, number, victims) for number, victims in work)
-        return
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _enter, (bench.plan,))
-    try:
-        for future in as_completed([pool.submit(_one, *piece) for piece in work]):
-            yield future.result()
-    except BrokenProcessPool:
-        raise RadEditError(
-            "a process of the run was ended from outside, perhaps for want of memory; run it "
-            "again to go on, with --workers 1 if need be."
-        ) from None
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
+def _measured(bench: Bench, work: list[Piece]) -> Iterator[list[Row]]:
+    yield from spread(_one, work, bench, partial(_load, bench.plan), bench.plan.devices)
 
 
-_opened: list[Bench] = []
+def _load(plan: Plan, device: str) -> Bench:
+    return open_bench(plan, Editor(replace(load_settings(), device=device)))[0]
 
 
-def _enter(plan: Plan) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # who runs the suite stops it
-    torch.set_num_threads(1)
-    _opened.append(open_bench(plan)[0])
-
-
-def _one(number: int, victims: tuple[str, ...]) -> list[Row]:
-    return measure(_opened[0], number, victims)
+def _one(bench: Bench, piece: Piece) -> list[Row]:
+    return measure(bench, *piece)
