@@ -285,6 +285,33 @@ def test_a_batch_that_is_too_large_for_the_memory_is_run_in_smaller_ones(
     assert max(rows[1:]) == 8
 
 
+def test_a_batch_that_goes_on_where_memory_is_short_begins_anew_in_smaller_ones(
+    queue: JobQueue, ask: Ask, editor: Editor, run: Callable[..., Batches], studies: Path
+) -> None:
+    """Its worker is gone, and the next one has less memory."""
+    ids = submit(queue, *(ask() for _ in range(4)))
+    ticket = ticket_of(queue, ids[0])
+
+    def end(call: int) -> None:
+        if call == 3:
+            raise sa.exc.OperationalError("the worker is gone", None, Exception())
+
+    with network(editor, end), pytest.raises(sa.exc.OperationalError):
+        run(ids[0], 4, ticket)
+    assert [queue.get(job).done for job in ids] == [1] * 4
+
+    def short(_call: int) -> None:
+        if rows[-1] == 8:  # a step of four edits
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+
+    with network(editor, short) as rows:
+        run(ids[0], 4, ticket)
+    assert rows.count(8) == 1
+    for result in results(queue, ids):
+        again = replay(studies / "edited" / result["sc"], studies / "film.dcm", editor)
+        assert again.identical, again
+
+
 def test_a_job_for_which_no_memory_suffices_fails_with_a_sentence_and_its_mates_do_not_wait(
     queue: JobQueue, ask: Ask, editor: Editor, run: Callable[..., Batches]
 ) -> None:

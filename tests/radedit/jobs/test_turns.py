@@ -86,11 +86,14 @@ def test_who_was_thought_dead_writes_nothing_any_more(queue: JobQueue, ask: Ask)
     dead, _ = take(queue, job.id, ticket=ticket)
     living, _ = take(queue, job.id, ticket=ticket)
     assert dead.step(2, {job.id: MARK}) == set()
+    assert count(queue, checkpoints) == 0
     assert not dead.store(job.id)
+    assert living.step(2, {job.id: MARK}) == {job.id}
+    dead.forget([job.id])
     dead.finish(job.id, {"edit_id": "of the dead"})
     dead.fail(job.id, "of the dead")
     assert queue.get(job.id).state == "running"
-    assert count(queue, checkpoints) == 0
+    assert count(queue, checkpoints) == 1
     living.finish(job.id, {"edit_id": "of the living"})
     assert queue.get(job.id).result == {"edit_id": "of the living"}
 

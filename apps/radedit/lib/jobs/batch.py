@@ -12,7 +12,7 @@ import logging
 import time
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import sqlalchemy as sa
@@ -128,6 +128,7 @@ class Batches:
         self.most = min(self.most, half)
         logger.warning("out of memory with a batch of %d; going on with %d", size, half)
         turn.forget([one.id for one in group])
+        group = [replace(one, job=replace(one.job, checkpoint=None)) for one in group]
         for first in range(0, len(group), half):
             self._group(turn, group[first : first + half], len(group[first : first + half]))
 

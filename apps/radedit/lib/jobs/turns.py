@@ -173,8 +173,9 @@ class Turn:
 
     def forget(self, ids: Sequence[str]) -> None:
         """Drop the checkpoints of some jobs: they begin anew, in another batch."""
+        ours = sa.select(jobs.c.id).where(self._ours(ids))
         with self._engine.begin() as connection:
-            connection.execute(checkpoints.delete().where(checkpoints.c.job.in_(ids)))
+            connection.execute(checkpoints.delete().where(checkpoints.c.job.in_(ours)))
 
     def _ours(self, ids: Collection[str]) -> sa.ColumnElement[bool]:
         return sa.and_(jobs.c.id.in_(ids), jobs.c.runner == self.runner, jobs.c.state == "running")
