@@ -135,6 +135,19 @@ def test_a_film_is_not_stored_over_another(
     assert web.retrieve_instance_metadata(*uids(other))["00100020"]["Value"] == ["4711"]
 
 
+def test_a_film_is_not_stored_beside_another_of_its_uid_whose_file_has_any_name(
+    server: RadEditServer, web: DICOMwebClient, film: Dataset
+) -> None:
+    before = server.get("/datastore/?output=all").json()["objects"].keys()
+    assert f"{film.SOPInstanceUID}.dcm" not in before
+    other = written(film)
+    other.PatientID = "other"
+    with pytest.raises(HTTPError, match="409"):
+        web.store_instances([other])
+    assert server.get("/datastore/?output=all").json()["objects"].keys() == before
+    assert web.retrieve_instance(*uids(film)).PatientID == film.PatientID
+
+
 @pytest.mark.parametrize("form", ["jpegls", "rle"])
 def test_a_compressed_frame_is_given_as_it_is_stored(
     web: DICOMwebClient, make_dataset: Callable[..., Dataset], form: str

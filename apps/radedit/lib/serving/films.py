@@ -7,6 +7,8 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from fastapi import HTTPException
+
 from radedit.lib.app import RadEditApp
 from radedit.lib.errors import NotFoundError
 from radedit_dicom import vocabulary as words
@@ -96,7 +98,7 @@ class Films:
         DicomError
             It is no DICOM object, is of another study, or cannot be stored.
         fastapi.HTTPException
-            There is a film under its UID already.
+            409: there is an object under its UID already, whatever its file is named.
         """
         dataset = parse(content, pixels=True)
         instance = instance_of(dataset)
@@ -104,6 +106,10 @@ class Films:
             raise ArchiveError("The object is of another study than the address; name its own.")
         if instance.sop_class_uid not in words.FILM_CLASSES or claims_ours(dataset):
             return self._place.archive.store([dataset])[0]
+        if self._held(instance.sop_instance_uid):
+            raise HTTPException(
+                409, "There is an object under its UID already; originals are not overwritten."
+            )
         with tempfile.TemporaryDirectory(prefix="radedit-stored-") as folder:
             sent = Path(folder) / "film.dcm"
             sent.write_bytes(content)
@@ -117,12 +123,18 @@ class Films:
             self._place.shelf.refresh()
 
     def _in_folder(self, uid: str) -> str:
+        at_the_top = [path.name for path in self._held(uid) if path.parent == self._folder.folder]
+        return at_the_top[0] if at_the_top else ""
+
+    def _held(self, uid: str) -> list[Path]:
+        held = self._folder.held().items()
+        return [path for path, instance in held if instance.sop_instance_uid == uid]
+
+    @property
+    def _folder(self) -> FolderArchive:
         archive = self._place.archive
         assert isinstance(archive, FolderArchive)
-        for path, instance in archive.held().items():
-            if instance.sop_instance_uid == uid and path.parent == archive.folder:
-                return path.name
-        return ""
+        return archive
 
 
 def _told(edit: HeldEdit) -> dict[str, Any]:
