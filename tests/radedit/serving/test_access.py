@@ -119,6 +119,7 @@ def test_a_page_of_another_site_cannot_write(client: TestClient, film: str) -> N
     for headers in (
         {"origin": "https://evil.example"},
         {"origin": "null"},
+        {"origin": "http://["},
         {"sec-fetch-site": "cross-site"},
     ):
         assert client.post("/radedit/jobs", json=body, headers=headers).status_code == 403
@@ -126,7 +127,7 @@ def test_a_page_of_another_site_cannot_write(client: TestClient, film: str) -> N
 
 
 def test_without_a_token_another_name_for_this_machine_is_refused(client: TestClient) -> None:
-    for host in ("evil.example", "127.0.0.1.evil.example", "", "10.0.0.1:80"):
+    for host in ("evil.example", "127.0.0.1.evil.example", "", "10.0.0.1:80", "[", "[abc]"):
         assert client.get("/info/", headers={"host": host}).status_code == 403
     for host in ("localhost:8000", "127.0.0.1", "[::1]:8000"):
         assert client.get("/info/", headers={"host": host}).status_code == 200

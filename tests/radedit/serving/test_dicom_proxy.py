@@ -86,6 +86,13 @@ def test_the_query_reaches_the_archive(server: RadEditServer, film: Dataset) -> 
     assert row["00081030"]["Value"] == [film.StudyDescription]
 
 
+def test_a_wildcard_at_the_end_of_a_query_reaches_the_archive(
+    server: RadEditServer, film: Dataset
+) -> None:
+    for pattern, found in ((f"{film.PatientID[:-1]}?", 1), (f"{film.PatientID}?", 0)):
+        assert len(server.get(f"/dicom-web/studies?PatientID={pattern}").json()) == found
+
+
 def test_no_answer_names_the_archives_own_address(
     server: RadEditServer, archive: Orthanc, film: Dataset
 ) -> None:

@@ -84,12 +84,9 @@ class Proxy:
     ) -> Response:
         headers = {name: request.headers[name] for name in _SENT if name in request.headers}
         headers["accept-encoding"] = "identity"
-        sent = self._client.build_request(
-            request.method,
-            f"{self._root}/{path}?{rewritten_query(request.url.query)}".rstrip("?"),
-            headers=headers,
-            content=body,
-        )
+        query = rewritten_query(request.url.query)
+        address = f"{self._root}/{path}?{query}" if query else f"{self._root}/{path}"
+        sent = self._client.build_request(request.method, address, headers=headers, content=body)
         try:
             answer = await self._client.send(sent, stream=True)
         except httpx2.TimeoutException as error:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from http.cookies import CookieError, SimpleCookie
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -75,7 +75,8 @@ class Gate:
 
     async def _open(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve this machine, and no page that has renamed itself to it (DNS rebinding)."""
-        if not is_loopback(urlsplit(f"//{header(scope, b'host') or ''}").hostname or ""):
+        place = _place(f"//{header(scope, b'host') or ''}")
+        if place is None or not is_loopback(place.hostname or ""):
             await refuse(scope, receive, send, _RENAMED)
             return
         scope.setdefault("state", {})["user"] = ""
@@ -101,8 +102,17 @@ def _is_foreign(scope: Scope) -> bool:
         return False
     origin = header(scope, b"origin")
     if origin is not None:
-        return urlsplit(origin).netloc.lower() != (header(scope, b"host") or "").lower()
+        place = _place(origin)
+        return place is None or place.netloc.lower() != (header(scope, b"host") or "").lower()
     return header(scope, b"sec-fetch-site") in ("cross-site", "same-site")
+
+
+def _place(address: str) -> SplitResult | None:
+    """Take an address apart; None if it is none, such as one with half a bracket."""
+    try:
+        return urlsplit(address)
+    except ValueError:
+        return None
 
 
 def _is_navigation(scope: Scope) -> bool:
