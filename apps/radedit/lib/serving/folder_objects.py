@@ -59,16 +59,10 @@ class FolderObjects:
         ArchiveError
             A folder cannot be read.
         """
-        wanted = {STUDY_UID: study, SERIES_UID: series, INSTANCE_UID: instance}
-        rows = [
-            row
-            for row in self._all().values()
-            if all(not uid or text(row, tag) == uid for tag, uid in wanted.items())
-        ]
-        return sorted(rows, key=lambda row: [text(row, tag) for tag in wanted])
+        return [row for _, row in self._found(study, series, instance)]
 
-    def path(self, study: str, series: str, instance: str) -> Path:
-        """Say where an object lies.
+    def paths(self, study: str, series: str = "", instance: str = "") -> list[Path]:
+        """Say where the objects of `headers` lie.
 
         Raises
         ------
@@ -77,11 +71,19 @@ class FolderObjects:
         ArchiveError
             A folder cannot be read.
         """
-        wanted = [study, series, instance]
-        for path, row in self._all().items():
-            if [text(row, tag) for tag in (STUDY_UID, SERIES_UID, INSTANCE_UID)] == wanted:
-                return path
-        raise NotFoundError("The folder holds no such object.")
+        found = self._found(study, series, instance)
+        if not found:
+            raise NotFoundError("The folder holds no such object.")
+        return [path for path, _ in found]
+
+    def _found(self, study: str, series: str, instance: str) -> list[tuple[Path, Row]]:
+        wanted = {STUDY_UID: study, SERIES_UID: series, INSTANCE_UID: instance}
+        found = [
+            (path, row)
+            for path, row in self._all().items()
+            if all(not uid or text(row, tag) == uid for tag, uid in wanted.items())
+        ]
+        return sorted(found, key=lambda one: [text(one[1], tag) for tag in wanted])
 
     def _all(self) -> dict[Path, Row]:
         held = {path.resolve() for archive in self._archives for path in archive.held()}

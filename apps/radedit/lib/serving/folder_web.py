@@ -22,14 +22,10 @@ from radedit.lib.serving.folder_objects import (
     picture,
 )
 from radedit.lib.serving.folder_search import (
-    INSTANCE_UID,
-    SERIES_UID,
-    STUDY_UID,
     Level,
     Row,
     read_query,
     search,
-    text,
 )
 from radedit_dicom.archive import Instance
 from radedit_dicom.errors import DicomError
@@ -124,13 +120,7 @@ class FolderWeb:
 
     def _add_objects(self, router: APIRouter) -> None:
         def given(*uids: str) -> Response:
-            rows = self._objects.headers(*uids)
-            if not rows:
-                raise NotFoundError("The folder holds no such object.")
-            named = [
-                [text(row, tag) for tag in (STUDY_UID, SERIES_UID, INSTANCE_UID)] for row in rows
-            ]
-            paths = [self._objects.path(*uids) for uids in named]
+            paths = self._objects.paths(*uids)
             return multipart(_DICOM, (path.read_bytes() for path in paths))
 
         @router.get("/studies/{study}", summary="Objects of a study")
@@ -147,13 +137,13 @@ class FolderWeb:
 
         @router.get(f"{_ONE}/frames/{{numbers}}", summary="Frames of an image, as stored")
         def pixels(study: Uid, series: Uid, instance: Uid, numbers: Numbers) -> Response:
-            path = self._objects.path(study, series, instance)
+            path = self._objects.paths(study, series, instance)[0]
             return multipart(*frames(path, frame_numbers(numbers)))
 
     def _add_pictures(self, router: APIRouter) -> None:
         def drawn(request: Request, uids: tuple[str, str, str], largest_px: int = 0) -> Response:
             form = "png" if "image/png" in request.headers.get("accept", "") else "jpeg"
-            content = picture(self._objects.path(*uids), form, largest_px)
+            content = picture(self._objects.paths(*uids)[0], form, largest_px)
             return Response(content, media_type=f"image/{form}")
 
         @router.get(f"{_ONE}/rendered", summary="A film as a picture")
