@@ -36,9 +36,7 @@ def plan_of(request: JobRequest, settings: Settings) -> str:
     if not request.prompt.strip():
         raise PromptError("there is no prompt; say what the edited region shall show.")
     if request.study_mode not in MODES:
-        raise ParameterError(
-            f"study_mode is {request.study_mode}; expected one of {', '.join(MODES)}."
-        )
+        raise ParameterError(f"study_mode is neither {' nor '.join(MODES)}; give one of them.")
     for expression in (request.edit_mask, request.keep_mask):
         if expression is not None:
             parse(expression)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, cast
+from typing import Any, Final
 
-from radedit.lib.errors import MaskError, ParameterError, PromptError
+from radedit.lib.errors import MaskError, ParameterError
+from radedit.lib.jobs.checks import MODES
 from radedit.lib.jobs.model import JobRequest
 from radedit.lib.mask_grammar import Difference, Dilated, Inverse, Node, Source, Union, parse
 from radedit.lib.parameters import PARAMETERS
@@ -31,7 +32,7 @@ def schema() -> dict[str, Any]:
     properties: dict[str, Any] = {
         "image": {"type": "string", "description": "an id that GET /datastore lists"},
         "sop_instance_uid": {"type": "string", "description": "the film's UID, instead of image"},
-        "study_mode": {"enum": ["new", "same"], "default": "new"},
+        "study_mode": {"enum": list(MODES), "default": "new"},
         "masks": {
             "type": "object",
             "description": "more masks, PNG in base64, named uploaded:NAME in the grammar",
@@ -86,7 +87,7 @@ def parsed(body: bytes) -> dict[str, Any]:
 def job_request(
     values: Mapping[str, Any], limits: Limits, film: Callable[[str, str], str], user: str
 ) -> JobRequest:
-    """Check a body's values and name the film.
+    """Check the types of a body's values and name the film; the queue checks the rest.
 
     Parameters
     ----------
@@ -103,14 +104,9 @@ def job_request(
         There is no such film.
     """
     texts = {name: _text(values, name) for name in TEXTS}
-    if not texts["prompt"].strip():
-        raise PromptError("There is no prompt; say what the edited region shall show.")
     for name in ("edit_mask", "keep_mask"):
         if texts[name]:
             _refuse_files(parse(texts[name]))
-    mode = values.get("study_mode", "new")
-    if mode not in ("new", "same"):
-        raise ParameterError("study_mode is neither new nor same; give one of them.")
     image, uid = _text(values, "image"), _text(values, "sop_instance_uid")
     if bool(image) == bool(uid):
         raise ParameterError("Name the film by image or by sop_instance_uid, one of them.")
@@ -127,7 +123,7 @@ def job_request(
             for name, allowed in PARAMETERS.items()
             if values.get(name) is not None
         },
-        study_mode=cast(Literal["new", "same"], mode),
+        study_mode=values.get("study_mode", "new"),
         masks=_masks(values.get("masks") or {}, limits),
         user=user,
     )
