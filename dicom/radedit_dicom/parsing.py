@@ -28,6 +28,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from radedit_dicom.errors import NotDicomError, UnsupportedImageError
 
+SUFFIXES = (".dcm", ".dicom")  # in lower case, of the names that files of objects mostly have
 MAX_DEPTH = 32
 _UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", re.ASCII)
 _T = TypeVar("_T", Dataset, UID)

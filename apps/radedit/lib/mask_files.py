@@ -21,13 +21,12 @@ from radedit.lib.errors import MaskError
 from radedit_dicom.errors import DicomError
 from radedit_dicom.film import Film
 from radedit_dicom.orientation import axis_map, turned
-from radedit_dicom.parsing import parse
+from radedit_dicom.parsing import SUFFIXES, parse
 from radedit_dicom.segment_reader import read_segmentation, segment_labels, select_mask
 
 Mask = NDArray[np.bool_]
 NIFTI_HEADER_BYTES = 352  # the least that lies in front of the pixels
 MAX_LABELS = 256  # a label image with more values is a picture
-_DICOM = (".dcm", ".dicom")
 _UNREADABLE = "cannot be read as PNG, NIfTI or NRRD"
 
 
@@ -48,7 +47,7 @@ def read_mask(name: str, film: Film) -> Mask:
     path = Path(text).expanduser()
     if not path.is_file():
         raise MaskError(f"the mask file '{path.name}' does not exist; check the path.")
-    if path.suffix.lower() in _DICOM:
+    if path.suffix.lower() in SUFFIXES:
         return _from_segmentation(path, label, film)
     if path.suffix.lower() == ".png":
         return read_png(path, path.name, film)
@@ -89,7 +88,7 @@ def read_labels(path: Path, names: Mapping[str, int], film: Film) -> dict[str, M
     MaskError
         As `read_mask`, or the image does not hold labels.
     """
-    if path.suffix.lower() in _DICOM:
+    if path.suffix.lower() in SUFFIXES:
         try:
             return read_segmentation(parse(path, pixels=True), film)
         except DicomError as error:

@@ -15,7 +15,8 @@ from typing import Any, Final
 from fastapi import HTTPException
 from monailabel.datastore.local import LocalDatastore
 
-FILM_SUFFIXES = (".dcm", ".dicom")
+from radedit_dicom.parsing import SUFFIXES
+
 # LocalDatastore matches names against patterns, and those tell upper from lower case.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _PATTERNS = ("*.[dD][cC][mM]", "*.[dD][iI][cC][oO][mM]")
@@ -49,7 +50,7 @@ class FilmFolder(LocalDatastore):
         A label's name is its film's name with its own suffix behind: film.dcm.nii.gz.
         """
         name = PurePath(file)
-        if name.suffix.lower() in FILM_SUFFIXES:
+        if name.suffix.lower() in SUFFIXES:
             return file, ""
         extension = ".nii.gz" if file.endswith(".nii.gz") else name.suffix
         return file.removesuffix(extension), extension
@@ -63,7 +64,7 @@ class FilmFolder(LocalDatastore):
             400: the id is no plain name, or the upload no film; 409: there is such a film.
         """
         image_id = image_id or PurePath(image_filename).name
-        if PurePath(image_id).suffix.lower() not in FILM_SUFFIXES:
+        if PurePath(image_id).suffix.lower() not in SUFFIXES:
             image_id += ".dcm"
         check_name("image", image_id)
         if self._to_id(PurePath(image_filename).name)[1]:

@@ -20,8 +20,8 @@ from radedit.lib.settings import Settings
 from radedit.lib.sources import EMBEDDED_TASKS, Task
 from radedit_dicom.film import read_film
 from radedit_dicom.folder import FolderArchive
+from radedit_dicom.parsing import SUFFIXES
 
-SUFFIXES: Final = (".dcm", ".dicom")  # of what the datastore of a folder lists
 _NAME: Final = re.compile(r"[^/\\\0]+")
 
 
