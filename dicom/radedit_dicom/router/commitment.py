@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import threading
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ _ALL_KEPT, _SOME_FAILED = 1, 2  # event types, PS3.4 table J.3-2
 _POLL_S = 0.2
 _LONGEST_S = 60.0  # between two attempts; the first come quicker
 _MOST_ATTEMPTS = 60  # about an hour
+_LOG = logging.getLogger("radedit.route")
 
 
 class Reporter:
@@ -50,10 +52,16 @@ class Reporter:
     ) -> None:
         self._intake, self._addresses, self._asking = intake, addresses, asking
         self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="reports", daemon=True)
 
     def start(self) -> None:
         """Send, in a thread of its own."""
-        threading.Thread(target=self._run, name="reports", daemon=True).start()
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it sends."""
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         """Stop; what is due stays in the journal."""
@@ -68,7 +76,13 @@ class Reporter:
         """Send every report whose time has come, once."""
         journal = self._intake.journal
         for row in journal.rows("SELECT * FROM reports WHERE not_before <= ?", (now(),)):
-            done = self._report(int(row["id"]), str(row["caller"]), json.loads(row["content"]))
+            try:
+                done = self._report(int(row["id"]), str(row["caller"]), json.loads(row["content"]))
+            except sqlite3.OperationalError:
+                raise
+            except Exception as error:  # the outermost edge of one report: the others are due, too
+                _LOG.warning("a report cannot be written: %s", type(error).__name__)
+                done = True
             with journal.change() as change:
                 if done or row["attempts"] + 1 >= _MOST_ATTEMPTS:
                     self._asking.pop(int(row["id"]), None)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +29,10 @@ _COUNTED = {
     "jobs": "SELECT state AS name, count(*) AS count FROM jobs GROUP BY state",
     "refused": "SELECT reason AS name, sum(count) AS count FROM refusals GROUP BY reason",
 }
+_TOLD = (
+    "id, kind, rule, subject, state, priority, attempts, error, result, created, started, ended, "
+    "not_before"
+)
 #: What needs a person, or says where an object has ended that went nowhere.
 TROUBLE = ("dead", "held", "quarantined", "unmatched")
 
@@ -106,6 +112,70 @@ class Desk:
                 found.append(Item(name, row["state"], row["about"], row["reason"], row["at"]))
         return sorted(found, key=lambda item: -item.at)[:most]
 
+    def jobs(
+        self, states: Sequence[str] = (), subject: str | None = None, most: int = 100
+    ) -> list[dict[str, Any]]:
+        """List jobs, the newest first.
+
+        Parameters
+        ----------
+        states : sequence of str
+            Only these; all if empty.
+        subject : str, optional
+            Only jobs of this film, by its SOP instance UID.
+        most : int
+
+        Returns
+        -------
+        list of dict
+            As `job`, without deliveries.
+
+        Raises
+        ------
+        RouteError
+            There is no such state.
+        """
+        if unknown := set(states) - set(work.STATES):
+            raise RouteError(
+                f"There is no state '{sorted(unknown)[0]}' of a route's jobs; there are "
+                f"{', '.join(work.STATES)}."
+            )
+        asked = f"state IN ({', '.join('?' * len(states))})" if states else "1"
+        rows = self._journal.rows(
+            f"SELECT {_TOLD} FROM jobs WHERE {asked} AND subject = ifnull(?, subject) "
+            "ORDER BY created DESC, id LIMIT ?",
+            (*states, subject, most),
+        )
+        return [_told(row) for row in rows]
+
+    def job(self, key: str) -> dict[str, Any]:
+        """Tell all about one job, and of each of its deliveries where it stands.
+
+        Parameters
+        ----------
+        key : str
+            Its id, with or without "job-" ahead.
+
+        Returns
+        -------
+        dict
+            Identifiers, states, sentences and times (seconds since 1970); no patient data.
+
+        Raises
+        ------
+        RouteError
+            There is none.
+        """
+        key = key.removeprefix(f"{JOB}-")
+        row = self._journal.row(f"SELECT {_TOLD} FROM jobs WHERE id = ?", (key,))
+        if row is None:
+            raise RouteError(f"There is no job '{key}'; look at `radedit route list CONFIG all`.")
+        deliveries = self._journal.rows(
+            "SELECT id, destination, uid, state, attempts, error FROM deliveries WHERE job = ?",
+            (key,),
+        )
+        return _told(row) | {"deliveries": [dict(delivery) for delivery in deliveries]}
+
     def retry(self, name: str) -> None:
         """Have something tried again that came to nothing, or that waits for its next try.
 
@@ -155,6 +225,23 @@ class Desk:
             },
         )
 
+    def cancel(self, name: str) -> None:
+        """End a job that waits or runs, as if discarded; a running one's worker lets go of it.
+
+        Raises as `retry`.
+        """
+        self._act(
+            name,
+            "cancelled",
+            {
+                JOB: (
+                    f"UPDATE jobs SET state = '{work.DISCARDED}', ended = unixepoch(), "
+                    "error = 'A person cancelled it.' "
+                    f"WHERE id = ? AND state IN ('{work.QUEUED}', '{work.RUNNING}')"
+                ),
+            },
+        )
+
     def release(self, name: str) -> None:
         """Let go what waits for a person: one delivery, or all of a job. Raises as `retry`."""
         self._act(
@@ -188,6 +275,10 @@ class Desk:
     def _file_apart(self, key: str) -> str | None:
         row = self._journal.row("SELECT file FROM quarantine WHERE sha256 = ?", (key,))
         return None if row is None else str(row["file"])
+
+
+def _told(row: sqlite3.Row) -> dict[str, Any]:
+    return dict(row) | {"result": json.loads(row["result"])}
 
 
 def _execute(change: sqlite3.Connection, statement: str, key: str) -> int:

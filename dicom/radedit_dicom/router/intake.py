@@ -183,9 +183,12 @@ class Intake:
     @staticmethod
     def _is_at(path: Path, arrival: Arrival) -> bool:
         """Compare bytes, which is needed only until `sorting` has hashed what came."""
-        with path.open("rb") as stream:
-            stream.seek(-len(arrival.content), 2)
-            return bool(stream.read() == arrival.content)
+        try:
+            with path.open("rb") as stream:
+                stream.seek(-len(arrival.content), 2)
+                return bool(stream.read() == arrival.content)
+        except FileNotFoundError:  # cleaned up, without ever having been hashed
+            return False
 
     def _set_apart(self, arrival: Arrival, digest: str) -> None:
         """Keep a second object under a known UID where a person finds it, and refuse it."""

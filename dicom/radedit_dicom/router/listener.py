@@ -184,6 +184,7 @@ class Listener(ThreadedAssociationServer):
         self.bounds = bounds
         self._tls = tls
         self._greeted = 0
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True)
         self._counting = threading.Lock()
         entity.maximum_pdu_size = MAX_PDU_BYTES
         entity.maximum_associations = bounds.associations
@@ -206,7 +207,12 @@ class Listener(ThreadedAssociationServer):
 
     def start(self) -> None:
         """Listen, in a thread of its own."""
-        threading.Thread(target=self.serve_forever, args=(0.05,), daemon=True).start()
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it listens."""
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         """Stop listening, and end every association."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from radedit_dicom.router.audit import Audit
@@ -12,6 +13,9 @@ from radedit_dicom.router.journal import Journal, insert, now
 HELD, WAITING, SENDING, SENT, DEAD, DISCARDED = (
     "held", "waiting", "sending", "sent", "dead", "discarded",
 )  # fmt: skip
+_STRANDED = (
+    "The route's file names this destination no more; name it again and retry, or discard this."
+)
 
 
 @dataclass(frozen=True)
@@ -96,6 +100,39 @@ def enqueue(change: sqlite3.Connection, order: Order) -> bool:
         "created": now(),
     }
     return insert(change, "deliveries", row)
+
+
+def strand(journal: Journal, audit: Audit, known: Collection[str]) -> int:
+    """Make dead letters of what waits for a destination that the route's file names no more.
+
+    Otherwise they would wait unseen; `retry` sends them when the destination is named again.
+
+    Parameters
+    ----------
+    journal, audit
+        Of the route.
+    known : collection of str
+        Destinations of the file.
+
+    Returns
+    -------
+    int
+        How many there were.
+    """
+    marks = ", ".join("?" * len(known))
+    stranded = f"state IN ('{WAITING}', '{SENDING}') AND destination NOT IN ({marks})"
+    if journal.row(f"SELECT 1 FROM deliveries WHERE {stranded} LIMIT 1", tuple(known)) is None:
+        return 0
+    with journal.change() as change:
+        rows = change.execute(
+            "UPDATE deliveries SET state = ?, error = ?, ended = ?, notified = 0, "
+            f"attempts = attempts + (state = '{SENDING}') WHERE {stranded} "
+            "RETURNING uid, destination",
+            (DEAD, _STRANDED, now(), *known),
+        ).fetchall()
+    for row in rows:
+        audit.write("dead", uid=row["uid"], destination=row["destination"], reason=_STRANDED)
+    return len(rows)
 
 
 class Outbox:

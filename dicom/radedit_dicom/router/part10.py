@@ -60,12 +60,12 @@ def file_meta(uid: str, sop_class: str, syntax: str) -> bytes:
     return b"\0" * 128 + b"DICM" + length + group
 
 
-def arrival_of(content: bytes, source: str) -> Arrival:
+def arrival_of(content: bytes | memoryview, source: str) -> Arrival:
     """Take the envelope off a Part 10 object, looking at nothing else.
 
     Parameters
     ----------
-    content : bytes
+    content : bytes or memoryview
     source : str
         How it came.
 

@@ -55,9 +55,9 @@ class Planner:
     completeness: Completeness
 
     def plan(self, rules: Sequence[Rule]) -> int:
-        """Close every case that is complete.
+        """Close every case that is complete, as of the oldest object that is not sorted yet.
 
-        Call it with everything that came in sorted, so that nothing of a study is overlooked.
+        That one may belong to any study, so nobody can say what fell quiet since it came.
 
         Returns
         -------
@@ -65,6 +65,11 @@ class Planner:
             How many were closed.
         """
         at = now()
+        oldest = self.journal.row(
+            "SELECT min(received) AS received FROM instances WHERE state = 'received'"
+        )
+        if oldest is not None and oldest["received"] is not None:
+            at = min(at, float(oldest["received"]))
         due = self.journal.rows(
             "SELECT id, study, number FROM cases WHERE closed IS NULL "
             "AND (last <= ? OR opened <= ?) ORDER BY opened",
@@ -170,9 +175,14 @@ def _gather(change: sqlite3.Connection, rule: Rule, action: Action, uid: str) ->
     """Add an object to the day's cohort of a stress suite, which runs when the day is over."""
     ends = _next(str(action.settings.get("at", "00:00")))
     suite = str(action.settings.get("suite", ""))
-    name = _job_id(rule.name, suite, f"{ends:%Y-%m-%d}")
-    job = _row(name, "stress", rule, action)
-    insert(change, "jobs", job | {"subject": suite, "not_before": ends.timestamp()})
+    job = _row("", "stress", rule, action) | {"subject": suite}
+    while True:
+        name = _job_id(rule.name, suite, f"{ends:%Y-%m-%d}")
+        insert(change, "jobs", job | {"id": name, "not_before": ends.timestamp()})
+        row = change.execute("SELECT attempts FROM jobs WHERE id = ?", (name,)).fetchone()
+        if row["attempts"] == 0:
+            break
+        ends += timedelta(days=1)  # that day's run has begun meanwhile
     insert(change, "cohorts", {"job": name, "uid": uid})
 
 

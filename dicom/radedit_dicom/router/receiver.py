@@ -142,6 +142,11 @@ class Receiver:
         """Listen, in threads of its own."""
         self._listener.start()
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether it listens."""
+        return self._listener.is_alive
+
     def stop(self) -> None:
         """Stop listening; who is sending learns it by the connection's end."""
         self._listener.stop()

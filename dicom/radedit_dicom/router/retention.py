@@ -13,14 +13,17 @@ _DAY_S = 86400.0
 #: What a delivery or a job must not be in for its files to go.
 _OPEN_DELIVERY = "('held', 'waiting', 'sending', 'dead')"
 _OPEN_JOB = "('queued', 'running', 'dead')"
-_DONE_OBJECTS = f"""
-SELECT uid, file FROM instances AS i WHERE received < ?
-AND state IN ('planned', 'guarded', 'unmatched', 'discarded')
+#: An open job needs its film, and of the film's study whatever may hold a mask.
+_DONE_WITH = f"""
+received < ? AND state IN ('planned', 'guarded', 'unmatched', 'discarded')
 AND NOT EXISTS (SELECT 1 FROM deliveries WHERE uid = i.uid AND state IN {_OPEN_DELIVERY})
-AND NOT EXISTS (SELECT 1 FROM jobs WHERE subject = i.uid AND state IN {_OPEN_JOB})
+AND NOT EXISTS (SELECT 1 FROM jobs AS j JOIN instances AS film ON film.uid = j.subject
+                WHERE film.study = i.study AND j.state IN {_OPEN_JOB})
 AND NOT EXISTS (SELECT 1 FROM cohorts AS c JOIN jobs AS j ON j.id = c.job
-                WHERE c.uid = i.uid AND j.state IN {_OPEN_JOB})
+                JOIN instances AS film ON film.uid = c.uid
+                WHERE film.study = i.study AND j.state IN {_OPEN_JOB})
 """
+_DONE_OBJECTS = f"SELECT uid, file FROM instances AS i WHERE {_DONE_WITH}"
 _DONE_JOBS = f"""
 SELECT id FROM jobs AS j WHERE ended < ? AND state IN ('done', 'discarded')
 AND NOT EXISTS (SELECT 1 FROM deliveries WHERE job = j.id AND state IN {_OPEN_DELIVERY})
@@ -47,7 +50,12 @@ def clean_up(spool: Spool, journal: Journal, audit: Audit, keep_days: float) -> 
     removed = 0
     for row in journal.rows(_DONE_OBJECTS, (before,)):
         with journal.change() as change:  # the row first: a file without one is swept
-            change.execute("UPDATE instances SET state = ? WHERE uid = ?", (REMOVED, row["uid"]))
+            gone = change.execute(  # asked again: a person may have had it sent once more
+                f"UPDATE instances AS i SET state = ? WHERE uid = ? AND {_DONE_WITH}",
+                (REMOVED, row["uid"], before),
+            ).rowcount
+        if not gone:
+            continue
         (spool.folder / row["file"]).unlink(missing_ok=True)
         removed += 1
     for row in journal.rows(_DONE_JOBS, (before,)):

@@ -32,12 +32,15 @@ class Jobs:
     workers : int
         Processes, each with its own models.
     time_limit_s : float
-        A job that takes longer has its worker ended, and counts as failed.
+        An edit that takes longer has its worker ended, and counts as failed.
+    stress_limit_s : float
+        The same for a stress suite over a day's cohort.
     patience : Patience
     """
 
     workers: int = 1
     time_limit_s: float = 900.0
+    stress_limit_s: float = 12 * 3600.0
     patience: Patience = field(default_factory=lambda: Patience(refusals=4))
 
 

@@ -185,6 +185,7 @@ def _jobs(table: Table) -> Jobs:
     found = Jobs(
         table.whole("workers", 1, 0, 64),
         table.number("time_limit_s", 900, 1),
+        table.number("stress_limit_h", 12, 0.001) * 3600,
         _patience(table, Patience(refusals=4), "attempts"),
     )
     table.done()

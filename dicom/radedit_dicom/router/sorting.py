@@ -70,6 +70,7 @@ class Sorter:
                 change.execute(
                     "UPDATE instances SET tries = tries + 1 WHERE uid = ?", (row["uid"],)
                 )
+            digest = ""
             try:
                 if row["tries"] >= _MOST_TRIES:
                     raise NotDicomError(
@@ -77,10 +78,10 @@ class Sorter:
                         "means."
                     )
                 path = self.spool.folder / row["file"]
+                digest = _digest(path, str(row["syntax"]))  # known again, whatever becomes of it
                 header = examined(path, str(row["uid"]), str(row["sop_class"]))
-                digest = _digest(path, str(row["syntax"]))
             except DicomError as error:
-                self._set_apart(str(row["uid"]), str(row["source"]), str(error))
+                self._set_apart(str(row["uid"]), str(row["source"]), digest, str(error))
             else:
                 study = str(header.StudyInstanceUID)
                 self._join(str(row["uid"]), study, digest, float(row["received"]))
@@ -106,11 +107,11 @@ class Sorter:
                 (WAITING, study, digest, case["id"], uid),
             )
 
-    def _set_apart(self, uid: str, source: str, reason: str) -> None:
+    def _set_apart(self, uid: str, source: str, digest: str, reason: str) -> None:
         with self.journal.change() as change:
             change.execute(
-                "UPDATE instances SET state = ?, reason = ? WHERE uid = ?",
-                (QUARANTINED, reason, uid),
+                "UPDATE instances SET state = ?, reason = ?, sha256 = ? WHERE uid = ?",
+                (QUARANTINED, reason, digest, uid),
             )
         self.audit.write("quarantined", uid=uid, source=source, reason=reason)
 

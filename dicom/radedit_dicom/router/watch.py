@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sqlite3
 import threading
 from contextlib import suppress
 from pathlib import Path
@@ -39,12 +40,18 @@ class Watch:
         self._folder, self._intake = folder, intake
         self._limit_bytes, self._poll_s = limit_bytes, poll_s
         self._seen: dict[Path, tuple[int, int]] = {}
-        self._large: set[Path] = set()
+        self._told: set[Path] = set()  # files that stay, and whose reason was written down
         self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
 
     def start(self) -> None:
         """Look, in a thread of its own."""
-        threading.Thread(target=self._run, name="watch", daemon=True).start()
+        self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it looks."""
+        return self._thread.is_alive()
 
     def stop(self) -> None:
         """Stop looking."""
@@ -64,20 +71,39 @@ class Watch:
                 continue
             if path.is_symlink() or not path.is_file():
                 continue
-            state = path.stat()
+            try:
+                state = path.stat()
+            except FileNotFoundError:  # taken away meanwhile
+                continue
             seen[path] = (state.st_mtime_ns, state.st_size)
-            if self._seen.get(path) == seen[path] and self._take(path, state.st_size):
+            if self._seen.get(path) == seen[path] and self._taken(path, state.st_size):
                 taken += 1
                 del seen[path]
         self._seen = seen
+        self._told &= set(seen)
         return taken
 
-    def _take(self, path: Path, size: int) -> bool:
+    def _taken(self, path: Path, size: int) -> bool:
+        """Take a file in; False: it stays, and keeps no other from being taken."""
         if size > self._limit_bytes:
-            if path not in self._large:
-                self._large.add(path)
-                self._intake.refused(SOURCE, "A file in the watched folder is too large.")
+            self._say(path, "A file in the watched folder is too large.")
             return False
+        try:
+            return self._take(path)
+        except OSError as error:
+            self._say(
+                path, f"A file in the watched folder cannot be read or removed ({error.strerror})."
+            )
+        except sqlite3.OperationalError:  # a full disk: it waits here until there is room
+            pass
+        return False
+
+    def _say(self, path: Path, reason: str) -> None:
+        if path not in self._told:
+            self._told.add(path)
+            self._intake.refused(SOURCE, reason)
+
+    def _take(self, path: Path) -> bool:
         content = path.read_bytes()
         try:
             self._intake.take(arrival_of(content, SOURCE))

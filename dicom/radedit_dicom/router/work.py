@@ -12,6 +12,8 @@ from radedit_dicom.router.journal import Journal, now
 from radedit_dicom.router.outbox import Order, Patience, enqueue
 
 QUEUED, RUNNING, DONE, DEAD, DISCARDED = "queued", "running", "done", "dead", "discarded"
+STATES = (QUEUED, RUNNING, DONE, DEAD, DISCARDED)
+_OURS = "id = ? AND state = ? AND slot = ?"  # else whatever is written on it is not ours to write
 
 
 @dataclass(frozen=True)
@@ -59,14 +61,17 @@ class Work:
         self._journal, self._audit = journal, audit
         self._slot, self._patience = slot, patience
 
-    def recover(self) -> int:
-        """Put back what this worker was at when it ended; a job that ends workers is dead."""
+    def recover(self) -> list[str]:
+        """Put back, and name, what this worker was at when it ended.
+
+        It counts as an attempt, so a job that ends its workers is a dead letter in the end.
+        """
         rows = self._journal.rows(
             "SELECT id FROM jobs WHERE state = ? AND slot = ?", (RUNNING, self._slot)
         )
         for row in rows:
             self.failed(self._job(row["id"]), "The worker ended in the middle of it.", final=False)
-        return len(rows)
+        return [str(row["id"]) for row in rows]
 
     def claim(self) -> Job | None:
         """Take the next job that is due: by priority, then the oldest."""
@@ -84,19 +89,33 @@ class Work:
             ).fetchone()
         return None if row is None else self._job(row["id"])
 
-    def done(self, job: Job, result: Mapping[str, Any], orders: Sequence[Order]) -> None:
-        """Note the result and order its deliveries, both or neither."""
+    def is_ours(self, job: Job) -> bool:
+        """Tell whether a job is still this worker's to run: a person may have cancelled it."""
+        return self._journal.row(f"SELECT 1 FROM jobs WHERE {_OURS}", self._key(job)) is not None
+
+    def done(self, job: Job, result: Mapping[str, Any], orders: Sequence[Order]) -> bool:
+        """Note the result and order its deliveries, both or neither; False: it was cancelled."""
         with self._journal.change() as change:
-            for order in orders:
+            ours = change.execute(
+                f"UPDATE jobs SET state = ?, result = ?, error = '', ended = ? WHERE {_OURS}",
+                (DONE, json.dumps(dict(result)), now(), *self._key(job)),
+            ).rowcount
+            for order in orders if ours else ():
                 enqueue(change, order)
+        if ours:
+            self._say("done", job)
+        return bool(ours)
+
+    def put_back(self, job: Job) -> None:
+        """Let go of a job that was interrupted by no fault of its own; it counts as no attempt."""
+        with self._journal.change() as change:
             change.execute(
-                "UPDATE jobs SET state = ?, result = ?, error = '', ended = ? WHERE id = ?",
-                (DONE, json.dumps(dict(result)), now(), job.name),
+                f"UPDATE jobs SET state = ?, attempts = attempts - 1, not_before = 0 WHERE {_OURS}",
+                (QUEUED, *self._key(job)),
             )
-        self._audit.write("done", job=job.name, kind=job.kind, rule=job.rule, attempts=job.attempts)
 
     def failed(self, job: Job, error: str, *, final: bool) -> None:
-        """Note a failure: tried again later, or a dead letter.
+        """Note a failure: tried again later, or a dead letter; nothing if it was cancelled.
 
         Parameters
         ----------
@@ -108,21 +127,27 @@ class Work:
         """
         dead = final or job.attempts >= self._patience.refusals
         with self._journal.change() as change:
-            change.execute(
+            ours = change.execute(
                 "UPDATE jobs SET state = ?, error = ?, not_before = ?, ended = ?, notified = 0 "
-                "WHERE id = ?",
+                f"WHERE {_OURS}",
                 (
                     DEAD if dead else QUEUED,
                     error,
                     now() + self._patience.wait_s(job.attempts),
                     now() if dead else None,
-                    job.name,
+                    *self._key(job),
                 ),
-            )
+            ).rowcount
+        if ours:
+            self._say("dead" if dead else "failed", job, reason=error)
+
+    def _key(self, job: Job) -> tuple[str, str, str]:
+        return job.name, RUNNING, self._slot
+
+    def _say(self, event: str, job: Job, **more: str) -> None:
         self._audit.write(
-            "dead" if dead else "failed", job=job.name, kind=job.kind, rule=job.rule,
-            reason=error, attempts=job.attempts,
-        )  # fmt: skip
+            event, job=job.name, kind=job.kind, rule=job.rule, attempts=job.attempts, **more
+        )
 
     def _job(self, name: str) -> Job:
         row = self._journal.row("SELECT * FROM jobs WHERE id = ?", (name,))

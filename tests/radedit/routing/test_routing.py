@@ -6,7 +6,6 @@ import threading
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
 
 import pydicom
 import pytest
@@ -17,21 +16,16 @@ from radedit.lib.pipeline import Editor
 from radedit.lib.routing.edits import Arrived, EditStep, is_final
 from radedit.lib.routing.settings import load_route
 from radedit.lib.routing.stow import parts
-from radedit.lib.routing.worker import OVERTIME, Worker
+from radedit.lib.routing.worker import GIVEN_UP, Worker
 from radedit_dicom.archive import Query
 from radedit_dicom.errors import ArchiveError, UnsupportedImageError
-from radedit_dicom.readback import part10
 from radedit_dicom.router.audit import Audit
-from radedit_dicom.router.intake import Intake
 from radedit_dicom.router.journal import Journal
 from radedit_dicom.router.outbox import Patience
-from radedit_dicom.router.part10 import arrival_of
-from radedit_dicom.router.planning import Completeness, Planner
 from radedit_dicom.router.route import Jobs
 from radedit_dicom.router.rules import Action, Rule
-from radedit_dicom.router.sorting import Sorter
 from radedit_dicom.router.spool import Spool
-from radedit_dicom.router.work import Work
+from radedit_dicom.router.work import Job, Work
 
 Made = tuple[Spool, Journal, Audit]
 EDIT = {"prompt": "Left lung mass", "edit_mask": "box:4,4,14,14", "steps": 2}
@@ -46,29 +40,6 @@ address = "out"
 name = "one"
 [[rules.do]]
 """
-
-
-@pytest.fixture
-def made(tmp_path: Path) -> Made:
-    spool = Spool(tmp_path / "spool")
-    return spool, Journal(spool.journal), Audit(spool.audit)
-
-
-@pytest.fixture
-def come(made: Made) -> Callable[..., None]:
-    """Have objects come, and plan what a rule orders for them."""
-
-    def run(rule: Rule, *datasets: Dataset) -> None:
-        intake = Intake(*made)
-        for dataset in datasets:
-            dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-            dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-            intake.take(arrival_of(part10(dataset), "CR1"))
-        while Sorter(*made).sort():
-            pass
-        Planner(*made, Completeness(0.0, 0.0)).plan([rule])
-
-    return run
 
 
 @pytest.mark.parametrize("name", ["night.toml", "cohort.toml"])
@@ -148,11 +119,8 @@ def test_what_would_fail_again_is_told_from_what_may_not(error: Exception, final
     assert is_final(error) is final
 
 
-def test_a_job_that_takes_too_long_ends_its_process_and_counts_as_an_attempt(
-    made: Made,
-    come: Callable[..., None],
-    make_dataset: Callable[..., Dataset],
-    monkeypatch: pytest.MonkeyPatch,
+def test_an_edit_that_hangs_ends_its_process_and_counts_as_an_attempt(
+    made: Made, come: Callable[..., None], make_dataset: Callable[..., Dataset]
 ) -> None:
     come(RULE, make_dataset())
     ended = threading.Event()
@@ -162,10 +130,22 @@ def test_a_job_that_takes_too_long_ends_its_process_and_counts_as_an_attempt(
         codes.append(code)
         ended.set()
 
-    worker = Worker(*made, "work-0", Jobs(time_limit_s=0.05), end)
-    monkeypatch.setattr(Worker, "_run", lambda self, job: ended.wait(60) and ({}, []))
-    worker.one()
-    assert codes == [OVERTIME]
+    class Hanging:
+        """An edit that does not end by itself, in a process that ends meanwhile."""
+
+        def run(self, job: Job) -> None:
+            assert ended.wait(60)
+            raise SystemExit(codes[0])
+
+    worker = Worker(*made, "work-0", Jobs(time_limit_s=0.05), end_process=end)
+    vars(worker)["_edits"] = Hanging()
+    with pytest.raises(SystemExit):
+        worker.one()
+    assert codes == [GIVEN_UP]
+    Worker(*made, "work-0", Jobs())  # the one that is started in its place
+    (row,) = made[1].rows("SELECT state, attempts, error FROM jobs")
+    assert (row["state"], row["attempts"]) == ("queued", 1)
+    assert "ended in the middle" in row["error"]
 
 
 def test_masks_of_a_seg_are_found_among_what_came_with_the_study(
@@ -182,27 +162,6 @@ def test_masks_of_a_seg_are_found_among_what_came_with_the_study(
     assert b"DICM" in archive.fetch(found)
     with pytest.raises(ArchiveError, match="did not come here"):
         archive.fetch(type(found)("1.2", "1.2.3", "1.2.99"))
-
-
-def test_the_cohort_of_a_day_is_one_job_that_runs_when_the_day_is_over(
-    made: Made, come: Callable[..., None], make_dataset: Callable[..., Dataset], tmp_path: Path
-) -> None:
-    spool, journal, _ = made
-    settings: dict[str, Any] = {"suite": "no-such-suite", "out": str(tmp_path), "at": "06:00"}
-    rule = Rule("cohort", (Action("stress", settings=settings),))
-    come(rule, make_dataset(), make_dataset(SOPInstanceUID="1.2.3.5", StudyInstanceUID="1.9"))
-    (job,) = journal.rows("SELECT * FROM jobs")
-    assert job["kind"] == "stress"
-    assert len(journal.rows("SELECT * FROM cohorts WHERE job = ?", (job["id"],))) == 2
-    worker = Worker(*made, "work-0", Jobs(patience=Patience(refusals=1)))
-    assert not worker.one()  # its time has not come
-    with journal.change() as change:
-        change.execute("UPDATE jobs SET not_before = 0")
-    assert worker.one()
-    assert len(list((spool.results(job["id"]) / "cohort").glob("*.dcm"))) == 2
-    (job,) = journal.rows("SELECT * FROM jobs")
-    assert job["state"] == "dead"
-    assert "there is no such suite" in job["error"]
 
 
 @pytest.mark.parametrize(

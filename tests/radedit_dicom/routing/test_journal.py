@@ -19,7 +19,7 @@ from radedit_dicom.router.desk import Desk
 from radedit_dicom.router.errors import RouteError
 from radedit_dicom.router.intake import Intake
 from radedit_dicom.router.journal import Journal, insert, now
-from radedit_dicom.router.outbox import Order, Outbox, Patience, enqueue
+from radedit_dicom.router.outbox import Order, Outbox, Patience, enqueue, strand
 from radedit_dicom.router.part10 import arrival_of
 from radedit_dicom.router.planning import Completeness, Planner
 from radedit_dicom.router.retention import clean_up
@@ -74,6 +74,24 @@ def test_a_study_is_not_complete_before_it_is_quiet(take: Callable[..., Made]) -
     made = take(1)
     assert Planner(*made, Completeness(60.0, 3600.0)).plan([FORWARD]) == 0
     assert states(made[1], "instances") == ["waiting"]
+
+
+def test_nothing_is_complete_while_an_older_object_is_not_sorted(
+    take: Callable[..., Made],
+) -> None:
+    made = take(1)
+    with made[1].change() as change:
+        change.execute("UPDATE cases SET opened = opened - 50, last = last - 50")
+        row = {
+            "uid": "1.2.99", "sop_class": "1.2", "syntax": "1.2", "file": "incoming/none",
+            "bytes": 1, "source": "CR1", "received": now() - 45, "state": "received",
+        }  # fmt: skip
+        insert(change, "instances", row)
+    quiet = Planner(*made, Completeness(20.0, 3600.0))
+    assert quiet.plan([FORWARD]) == 0  # it may be of this study
+    with made[1].change() as change:
+        change.execute("UPDATE instances SET state = 'quarantined' WHERE uid = '1.2.99'")
+    assert quiet.plan([FORWARD]) == 1
 
 
 def test_a_late_object_opens_a_case_that_follows_up(take: Callable[..., Made]) -> None:
@@ -206,8 +224,8 @@ def test_a_job_that_its_worker_did_not_outlive_is_put_back_by_the_next_one(
     _, journal, audit = made = take(1)
     planned(made, EDIT)
     assert Work(journal, audit, "work-0", Patience()).claim() is not None
-    assert Work(journal, audit, "work-1", Patience()).recover() == 0
-    assert Work(journal, audit, "work-0", Patience(first_s=0.0)).recover() == 1
+    assert Work(journal, audit, "work-1", Patience()).recover() == []
+    assert len(Work(journal, audit, "work-0", Patience(first_s=0.0)).recover()) == 1
     assert states(journal, "jobs") == ["queued"]
 
 
@@ -234,6 +252,36 @@ def test_clean_up_takes_what_is_done_with_and_never_the_unsent(take: Callable[..
     take(1)  # it comes again: known, and not routed twice
     assert sorted(states(journal, "instances")) == ["planned", "planned", "removed"]
     assert len([p for p in (spool.folder / "incoming").rglob("*.dcm")]) == 2
+
+
+def test_clean_up_keeps_what_a_job_that_is_not_done_may_need(take: Callable[..., Made]) -> None:
+    spool, journal, audit = made = take(1)
+    planned(made, EDIT)
+    take(2)  # a mask for it, say, for which no rule fires
+    planned(made)
+    assert states(journal, "instances") == ["planned", "unmatched"]
+    assert clean_up(spool, journal, audit, keep_days=-1.0) == 0
+    work = Work(journal, audit, "work-0", Patience())
+    job = work.claim()
+    assert job is not None
+    work.done(job, {}, [])
+    assert clean_up(spool, journal, audit, keep_days=-1.0) == 2
+
+
+def test_what_waits_for_a_destination_that_is_named_no_more_is_a_dead_letter(
+    take: Callable[..., Made],
+) -> None:
+    spool, journal, audit = made = take(1, 2)
+    planned(made, FORWARD, Rule("other", (Action("forward", ("web",)),)))
+    assert strand(journal, audit, ["disk", "web"]) == 0
+    assert Outbox(journal, audit, "disk", Patience()).claim() is not None
+    assert strand(journal, audit, ["web"]) == 2
+    assert states(journal) == ["dead", "dead"]
+    items = Desk(spool, journal, audit).items()
+    assert all("names this destination no more" in item.reason for item in items)
+    Desk(spool, journal, audit).retry(items[0].id)
+    assert strand(journal, audit, ["disk"]) == 0
+    assert Outbox(journal, audit, "disk", Patience()).claim() is not None
 
 
 def test_a_sender_brings_objects_into_a_folder_and_finds_what_is_there(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 import hostile
 import pydicom
 import pytest
+from conftest import missing
 from orthanc import Certificates, Orthanc
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
@@ -26,9 +29,12 @@ from radedit_dicom.dimse_address import DimseAddress, DimseTls
 from radedit_dicom.errors import ArchiveError
 from radedit_dicom.readback import difference
 from radedit_dicom.router.commitment import Reporter
+from radedit_dicom.router.desk import Desk
 from radedit_dicom.router.errors import RouteError
 from radedit_dicom.router.listener import Bounds
 from radedit_dicom.router.receiver import Receive, Receiver, ReceiveTls
+from radedit_dicom.router.retention import clean_up
+from radedit_dicom.router.sorting import Sorter
 from radedit_dicom.router.spool import Spool
 from radedit_dicom.router.watch import Watch
 
@@ -289,6 +295,64 @@ def test_a_watched_folder_is_emptied_into_the_journal(
     (row,) = node.journal.rows("SELECT * FROM quarantine")
     assert (node.spool.folder / row["file"]).read_text() == "no DICOM"
     assert "Geheim" not in node.spool.audit.read_text()
+
+
+def test_a_file_that_cannot_be_taken_keeps_no_other_from_being_taken(
+    make_node: Callable[..., Any], part10_file: Callable[..., Path], tmp_path: Path
+) -> None:
+    node = make_node()
+    folder = tmp_path / "inbox"
+    (folder / "a").mkdir(parents=True)
+    stays, goes = folder / "a" / "film.dcm", folder / "b.dcm"
+    stays.write_bytes(part10_file().read_bytes())
+    goes.write_bytes(part10_file(SOPInstanceUID="1.2.3.5").read_bytes())
+    watch = Watch(folder, node.intake)
+    watch.look()
+    with unremovable(stays):
+        assert [watch.look(), watch.look()] == [1, 0]
+    assert stays.exists()
+    assert not goes.exists()
+    assert set(node.states()) == {"1.2.3.4", "1.2.3.5"}
+    (reason,) = node.refusals()
+    assert "cannot be read or removed" in reason
+    assert node.refusals() == {reason: 1}
+    assert watch.look() == 1  # known already, so it only goes
+    assert not stays.exists()
+
+
+@contextmanager
+def unremovable(path: Path) -> Iterator[None]:
+    """Let nobody remove a file: root by an attribute of the file, others by its folder."""
+    if os.geteuid() == 0:
+        hold, release = ["chattr", "+i", str(path)], ["chattr", "-i", str(path)]
+        done = subprocess.run(hold, capture_output=True, check=False, timeout=60)
+        if done.returncode != 0:
+            missing("needs a file system that can make a file immutable, or a user other than root")
+        try:
+            yield
+        finally:
+            subprocess.run(release, check=True, timeout=60)
+        return
+    path.parent.chmod(0o500)
+    try:
+        yield
+    finally:
+        path.parent.chmod(0o700)
+
+
+def test_what_was_set_apart_cleaned_up_and_comes_again_is_known(
+    make_node: Callable[..., Any],
+) -> None:
+    node = make_node()
+    lying = hostile.film("1.2.3.5")
+    assert hostile.store(node.receiver.port, lying, "1.2.3.4") == 0
+    Sorter(node.spool, node.journal, node.audit).sort()
+    assert node.states() == {"1.2.3.4": "quarantined"}
+    Desk(node.spool, node.journal, node.audit).discard("object-1.2.3.4")
+    assert clean_up(node.spool, node.journal, node.audit, -1.0) == 1
+    assert hostile.store(node.receiver.port, lying, "1.2.3.4") == 0
+    assert node.files() == []
+    assert node.states() == {"1.2.3.4": "removed"}
 
 
 def test_a_file_that_still_grows_is_left_alone(

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from radedit.lib.commands import route_jobs
 from radedit.lib.commands.console import AsJson, print_json, refusals
 
 if TYPE_CHECKING:
@@ -22,21 +24,30 @@ Database = Annotated[
 Studies = Annotated[
     str | None, typer.Option(metavar="PLACE", help="What is served; each place has a queue.")
 ]
+RouteFile = Annotated[
+    Path | None,
+    typer.Option("--route", metavar="CONFIG", help="A route's TOML file: the jobs of that node."),
+]
 JobId = Annotated[str, typer.Argument(metavar="JOB", help="As `radedit jobs list` says.")]
 
 
 @jobs.command("list")
 def list_jobs(
     state: Annotated[
-        list[str] | None, typer.Option(help="queued, running, done, failed, cancelled.")
+        list[str] | None,
+        typer.Option(help="queued, running, done, failed, cancelled; of a route dead, discarded."),
     ] = None,
     image: Annotated[str | None, typer.Option(help="Only jobs of this film.")] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 100,
     studies: Studies = None,
     database: Database = None,
+    route: RouteFile = None,
     as_json: AsJson = False,
 ) -> None:
     """List jobs, the newest first, and the workers."""
+    if route is not None:
+        route_jobs.list_jobs(route, state or [], image, limit, as_json)
+        return
     with _queue(studies, database) as queue:
         found = queue.list(state or [], image, limit)  # type: ignore[arg-type]
         if as_json:
@@ -50,33 +61,61 @@ def list_jobs(
 
 @jobs.command()
 def show(
-    job: JobId, studies: Studies = None, database: Database = None, as_json: AsJson = False
+    job: JobId,
+    studies: Studies = None,
+    database: Database = None,
+    route: RouteFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """Show one job whole."""
+    if route is not None:
+        route_jobs.show(route, job, as_json)
+        return
     _act(lambda queue: queue.get(job), studies, database, as_json)
 
 
 @jobs.command()
 def retry(
-    job: JobId, studies: Studies = None, database: Database = None, as_json: AsJson = False
+    job: JobId,
+    studies: Studies = None,
+    database: Database = None,
+    route: RouteFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """Queue a failed or cancelled job again; it goes on at its last finished step."""
+    if route is not None:
+        route_jobs.act(route, job, "retry", as_json)
+        return
     _act(lambda queue: queue.retry(job), studies, database, as_json)
 
 
 @jobs.command()
 def cancel(
-    job: JobId, studies: Studies = None, database: Database = None, as_json: AsJson = False
+    job: JobId,
+    studies: Studies = None,
+    database: Database = None,
+    route: RouteFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """Cancel a job that waits or runs; a running one stops within one step."""
+    if route is not None:
+        route_jobs.act(route, job, "cancel", as_json)
+        return
     _act(lambda queue: queue.cancel(job), studies, database, as_json)
 
 
 @jobs.command()
 def discard(
-    job: JobId, studies: Studies = None, database: Database = None, as_json: AsJson = False
+    job: JobId,
+    studies: Studies = None,
+    database: Database = None,
+    route: RouteFile = None,
+    as_json: AsJson = False,
 ) -> None:
     """Forget a job that has ended; its objects stay in the archive (`radedit retract`)."""
+    if route is not None:
+        route_jobs.act(route, job, "discard", as_json)
+        return
     with _queue(studies, database) as queue:
         queue.discard(job)
         print_json({"discarded": job}) if as_json else print(f"discarded {job}")

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from radedit.lib.commands.console import AsJson, print_json, refusals
+from radedit.lib.commands.route_jobs import open_desk
 
 if TYPE_CHECKING:
     from radedit_dicom.router.desk import Desk
@@ -76,7 +76,7 @@ def run_route(
 @route.command()
 def status(config: Config, as_json: AsJson = False) -> None:
     """Count what came, what waits, and what came to nothing."""
-    with _desk(config) as desk:
+    with open_desk(config) as desk:
         found = desk.status()
         if as_json:
             print_json(found)
@@ -102,7 +102,7 @@ def list_items(
     from radedit_dicom.router.desk import TROUBLE
 
     wanted = TROUBLE if not states else () if states == ["all"] else tuple(states)
-    with _desk(config) as desk:
+    with open_desk(config) as desk:
         items = desk.items(wanted)
         if as_json:
             print_json({"items": [asdict(item) for item in items]})
@@ -132,27 +132,10 @@ def release(config: Config, ids: Ids) -> None:
 
 
 def _act(config: Path, ids: list[str], method: Callable[[Desk], Callable[[str], None]]) -> None:
-    with _desk(config) as desk:
+    with open_desk(config) as desk:
         for name in ids:
             method(desk)(name)
         print(f"{len(ids)} done")
-
-
-@contextmanager
-def _desk(config: Path) -> Iterator[Desk]:
-    with refusals():
-        from radedit_dicom.router.audit import Audit
-        from radedit_dicom.router.desk import Desk
-        from radedit_dicom.router.journal import Journal
-        from radedit_dicom.router.route_file import spool_of
-        from radedit_dicom.router.spool import Spool
-
-        spool = Spool(spool_of(config))  # rules that are wrong keep nobody from looking
-        journal = Journal(spool.journal)
-        try:
-            yield Desk(spool, journal, Audit(spool.audit))
-        finally:
-            journal.close()
 
 
 def _counts(states: dict[str, Any]) -> str:

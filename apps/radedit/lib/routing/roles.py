@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol
 
 from radedit.lib.routing.settings import load_route
 from radedit_dicom.router.audit import Audit
@@ -22,6 +22,7 @@ from radedit_dicom.router.errors import RouteError
 from radedit_dicom.router.intake import Intake
 from radedit_dicom.router.journal import Journal
 from radedit_dicom.router.notify import notify
+from radedit_dicom.router.outbox import strand
 from radedit_dicom.router.planning import Planner
 from radedit_dicom.router.receiver import Receiver
 from radedit_dicom.router.retention import clean_up
@@ -35,6 +36,7 @@ from radedit_dicom.router.watch import Watch
 REFUSED: Final = "rules refused"
 _TICK_S = 0.5
 _LOOK_S = 2.0
+_SORTED, _SORT_S = 100, 5.0
 _NOTIFY_S = 5.0
 _CLEAN_S = 600.0
 _BEHIND = 5  # niceness of whoever may wait, so that senders need not
@@ -93,30 +95,38 @@ def run(role: str, file: Path) -> None:
         place.audit.write("stopped", role=role)
 
 
+class _Part(Protocol):
+    """What runs in threads of its own."""
+
+    @property
+    def is_alive(self) -> bool: ...
+
+    def start(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
 def _receive(place: Place, end: threading.Event, role: str) -> None:
     """Take in what comes over the network and what is put into the watched folder."""
     route = place.route
     place.spool.sweep(place.journal.files())
     intake = Intake(place.spool, place.journal, place.audit, route.receive.reserve_bytes)
-    with ExitStack() as stack:
-        receiver = Receiver(route.receive, intake)
-        stack.callback(receiver.stop)
-        reporter = Reporter(intake, route.report_to, receiver.asking)
-        stack.callback(reporter.stop)
-        if route.watch is not None:
-            watch = Watch(route.watch, intake, route.receive.bounds.object_bytes)
-            watch.start()
-            stack.callback(watch.stop)
-        if route.http is not None:
-            from radedit.lib.routing.web import Web
+    receiver = Receiver(route.receive, intake)
+    parts: list[_Part] = [Reporter(intake, route.report_to, receiver.asking), receiver]
+    if route.watch is not None:
+        parts.append(Watch(route.watch, intake, route.receive.bounds.object_bytes))
+    if route.http is not None:
+        from radedit.lib.routing.web import Web
 
-            web = Web(route, intake, place.audit)
-            web.start()
-            stack.callback(web.stop)
-        reporter.start()
-        receiver.start()
+        parts.append(Web(route, intake, place.audit))
+    with ExitStack() as stack:
+        for part in parts:
+            part.start()
+            stack.callback(part.stop)
         _LOG.info("listening on port %d", receiver.port)
-        end.wait()
+        while not end.wait(_TICK_S):
+            if not all(part.is_alive for part in parts):
+                raise RuntimeError("a part of the receiver ended")  # all is started again
 
 
 def _plan(place: Place, end: threading.Event, role: str) -> None:
@@ -133,8 +143,10 @@ def _plan(place: Place, end: threading.Event, role: str) -> None:
     while not end.wait(_TICK_S):
         try:
             rules.look()
-            while sorter.sort() and not end.is_set():
-                pass
+            begun = time.monotonic()
+            while sorter.sort(_SORTED) == _SORTED and not end.is_set():
+                if time.monotonic() - begun > _SORT_S:  # more comes than is sorted: plan between
+                    break
             route = rules.route
             planner = Planner(place.spool, place.journal, place.audit, route.completeness)
             planner.plan(route.rules)
@@ -149,7 +161,7 @@ def _work(place: Place, end: threading.Event, role: str) -> None:
     from radedit.lib.routing.worker import Worker
 
     os.nice(_BEHIND)
-    worker = Worker(place.spool, place.journal, place.audit, role, place.route.jobs)
+    worker = Worker(place.spool, place.journal, place.audit, role, place.route.jobs, end)
     enough = place.route.receive.reserve_bytes // 4  # the rest of the reserve is for results
     while not end.is_set():
         try:
@@ -162,13 +174,19 @@ def _work(place: Place, end: threading.Event, role: str) -> None:
 
 def _send(place: Place, end: threading.Event, role: str) -> None:
     """Empty the outboxes; ends, to be started again, when the file names other destinations."""
-    sender = Sender(place.spool, place.journal, place.audit, place.route.destinations)
+    destinations = place.route.destinations
+    sender = Sender(place.spool, place.journal, place.audit, destinations)
     sender.start()
     reloaded = Reloaded(place)
+    stranding = _Every(_NOTIFY_S, lambda: strand(place.journal, place.audit, destinations.keys()))
     while not end.wait(_TICK_S) and sender.is_alive:
-        reloaded.look()
-        if reloaded.route.destinations != place.route.destinations:
-            break
+        try:
+            reloaded.look()
+            if reloaded.route.destinations != destinations:
+                break
+            stranding.call()
+        except sqlite3.OperationalError as error:
+            _wait_for_room(error, end)
     sender.stop()
 
 
@@ -219,8 +237,8 @@ class Reloaded:
     def _say(self, refusal: str) -> None:
         if refusal == self._bad:
             return
-        self._bad = refusal
         self._place.journal.note(REFUSED, refusal)
+        self._bad = refusal
         if refusal:
             self._place.audit.write("rules refused", reason=refusal)
             _LOG.warning("the old rules stay: %s", refusal)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from radedit_dicom.compression import SYNTAXES
 from radedit_dicom.router.errors import RouteError
 from radedit_dicom.router.route import Route
 from radedit_dicom.router.route_file import read_route
-from radedit_dicom.router.rules import Action
+from radedit_dicom.router.rules import Action, Rule
 
 _TEXTS = ("prompt", "edit_mask", "keep_mask", "invert_prompt", "film_text", "model")
 _STRESS = ("suite", "victim", "labels", "at", "out")
@@ -29,7 +30,18 @@ def load_route(path: Path, settings: Settings | None = None) -> Route:
     RouteError
         Anything in it is wrong.
     """
-    return read_route(path, checker(settings or load_settings()))
+    route = read_route(path, checker(settings or load_settings()))
+    based = [_based(rule, str(path.parent.resolve())) for rule in route.rules]
+    return replace(route, rules=tuple(based))
+
+
+def _based(rule: Rule, folder: str) -> Rule:
+    """Tell stress actions what their paths are relative to."""
+    actions = tuple(
+        replace(each, settings={**each.settings, "base": folder}) if each.kind == "stress" else each
+        for each in rule.actions
+    )
+    return replace(rule, actions=actions)
 
 
 def checker(settings: Settings) -> Callable[[Action], None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from email.message import Message
 from typing import Any
 
@@ -42,19 +43,22 @@ async def store(request: Request, intake: Intake, bounds: Bounds) -> Response:
         return _sentence(415, 'Send multipart/related; type="application/dicom" with a boundary.')
     body = bytearray()
     try:
-        async for chunk in request.stream():
-            if len(body) + len(chunk) > bounds.object_bytes:
-                return _sentence(413, "The request is larger than this node takes at once.")
-            bounds.hold(len(chunk))
-            body += chunk
-        return await run_in_threadpool(_take_all, bytes(body), boundary, intake)
+        async with asyncio.timeout(bounds.object_s):
+            async for chunk in request.stream():
+                if len(body) + len(chunk) > bounds.object_bytes:
+                    return _sentence(413, "The request is larger than this node takes at once.")
+                bounds.hold(len(chunk))
+                body += chunk
+        return await run_in_threadpool(_take_all, body, boundary, intake)
+    except TimeoutError:
+        return _sentence(408, "The request takes too long; send it faster, or in parts.")
     except OSError:
         return _sentence(503, "Too much is coming in at the same time; try again later.")
     finally:
         bounds.hold(-len(body))
 
 
-def _take_all(body: bytes, boundary: bytes, intake: Intake) -> Response:
+def _take_all(body: bytearray, boundary: bytes, intake: Intake) -> Response:
     contents = parts(body, boundary)
     if not contents:
         return _sentence(400, "The request holds no part; check its boundary.")
@@ -80,7 +84,7 @@ def _take_all(body: bytes, boundary: bytes, intake: Intake) -> Response:
     return Response(answer.to_json(), status, media_type=_JSON)
 
 
-def _opened(content: bytes, intake: Intake) -> Arrival:
+def _opened(content: memoryview, intake: Intake) -> Arrival:
     try:
         return arrival_of(content, SOURCE)
     except RefusedError as refusal:
@@ -88,16 +92,25 @@ def _opened(content: bytes, intake: Intake) -> Arrival:
         raise
 
 
-def parts(body: bytes, boundary: bytes) -> list[bytes]:
-    """Split a multipart body (RFC 2046 5.1.1) into the contents of its parts."""
-    found = []
-    for piece in (b"\r\n" + body).split(b"\r\n--" + boundary)[1:]:
-        if piece.startswith(b"--"):
-            break
-        _, blank, content = piece.partition(b"\r\n\r\n")
-        if blank:
-            found.append(content)
+def parts(body: bytes | bytearray, boundary: bytes) -> list[memoryview]:
+    """Split a multipart body (RFC 2046 5.1.1) into the contents of its parts, copying nothing."""
+    found: list[memoryview] = []
+    view, mark = memoryview(body), b"\r\n--" + boundary
+    at = len(mark) - 2 if body.startswith(mark[2:]) else _behind(body, mark, 0)
+    while at >= 0 and not body.startswith(b"--", at):
+        after = _behind(body, mark, at)
+        end = len(body) if after < 0 else after - len(mark)
+        blank = body.find(b"\r\n\r\n", at, end)
+        if blank >= 0:
+            found.append(view[blank + 4 : end])
+        at = after
     return found
+
+
+def _behind(body: bytes | bytearray, mark: bytes, at: int) -> int:
+    """Give the place behind the next mark; -1: there is none."""
+    found = body.find(mark, at)
+    return found if found < 0 else found + len(mark)
 
 
 def _boundary(content_type: str) -> bytes | None:

@@ -125,6 +125,11 @@ class Web:
             time.sleep(0.02)
 
     @property
+    def is_alive(self) -> bool:
+        """Whether it listens."""
+        return self._thread.is_alive()
+
+    @property
     def port(self) -> int:
         """The port that is listened on."""
         return int(self._server.servers[0].sockets[0].getsockname()[1])

@@ -1,19 +1,19 @@
-"""A worker: takes jobs one after the other, and is ended when one takes too long."""
+"""A worker: takes jobs one after the other, and ends itself when one takes too long."""
 
 from __future__ import annotations
 
 import logging
 import os
 import sqlite3
-import subprocess
-import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
-from pathlib import Path
 from typing import Any, Final
 
-from radedit.lib.errors import OutputError, RadEditError
+from radedit.lib.errors import RadEditError
+from radedit.lib.routing.cohort import CohortStep, InterruptedRunError, end_leftover
 from radedit_dicom.errors import DicomError
 from radedit_dicom.router.audit import Audit
 from radedit_dicom.router.journal import Journal
@@ -22,9 +22,9 @@ from radedit_dicom.router.route import Jobs
 from radedit_dicom.router.spool import Spool
 from radedit_dicom.router.work import Job, Work
 
-OVERTIME: Final = 75  # exit code of a worker that ended itself over a job
+GIVEN_UP: Final = 75  # exit code of a worker that ended itself over a job
+_LOOK_S: Final = 1.0  # how soon a cancelled edit is ended
 _LOG = logging.getLogger("radedit.route")
-_OUTPUT_END = 300  # characters of what a suite said last
 
 
 class Worker:
@@ -37,8 +37,11 @@ class Worker:
     slot : str
         This worker's name.
     limits : Jobs
+    end : threading.Event, optional
+        Set when the node stops.
     end_process : callable
-        Called when a job takes too long, since a running model cannot be interrupted.
+        Called when an edit takes too long or is cancelled, since a running model cannot be
+        interrupted.
     """
 
     def __init__(
@@ -48,25 +51,23 @@ class Worker:
         audit: Audit,
         slot: str,
         limits: Jobs,
+        end: threading.Event | None = None,
+        *,
         end_process: Callable[[int], Any] = os._exit,
     ) -> None:
         self._spool, self._journal, self._limits = spool, journal, limits
         self._work = Work(journal, audit, slot, limits.patience)
+        self._end = end or threading.Event()
         self._end_process = end_process
-        self._work.recover()
+        for name in self._work.recover():
+            end_leftover(spool.results(name))
 
     def one(self) -> bool:
         """Work on the next job that is due; False: there is none."""
         job = self._work.claim()
         if job is None:
             return False
-        guard = threading.Timer(self._limits.time_limit_s, self._end_process, (OVERTIME,))
-        guard.daemon = True
-        guard.start()
-        try:
-            self._do(job)
-        finally:
-            guard.cancel()
+        self._do(job)
         return True
 
     def _do(self, job: Job) -> None:
@@ -76,6 +77,8 @@ class Worker:
             from radedit.lib.routing.edits import is_final
 
             self._work.failed(job, str(error), final=is_final(error))
+        except InterruptedRunError:
+            self._work.put_back(job)
         except sqlite3.OperationalError:
             raise  # a full disk is no fault of the job: the caller waits
         except OSError as error:
@@ -88,10 +91,16 @@ class Worker:
             self._work.done(job, result, orders)
 
     def _run(self, job: Job) -> tuple[dict[str, Any], list[Order]]:
-        if job.kind == "edit":
+        def is_ours() -> bool:
+            return self._work.is_ours(job)
+
+        if job.kind == "stress":
+            limit_s = self._limits.stress_limit_s
+            step = CohortStep(self._spool, self._journal, limit_s, self._end)
+            return step.run(job, is_ours), []
+        with guarded(self._limits.time_limit_s, is_ours, self._end_process):
             outcome: tuple[dict[str, Any], list[Order]] = self._edits.run(job)
-            return outcome
-        return self._stress(job), []
+        return outcome
 
     @cached_property
     def _edits(self) -> Any:
@@ -101,35 +110,38 @@ class Worker:
 
         return EditStep(self._spool, self._journal, Editor())
 
-    def _stress(self, job: Job) -> dict[str, Any]:
-        """Run a suite over the day's cohort, as a command line of its own."""
-        folder = self._spool.results(job.name)
-        films = folder / "cohort"
-        films.mkdir(parents=True, exist_ok=True)
-        rows = self._journal.rows(
-            "SELECT i.uid, i.file FROM cohorts AS c JOIN instances AS i ON i.uid = c.uid "
-            "WHERE c.job = ? AND i.state = 'planned'",
-            (job.name,),
-        )
-        for row in rows:
-            source = self._spool.folder / row["file"]
-            target = films / source.name
-            if not target.exists():
-                os.link(source, target)
-        settings = job.action["settings"]
-        out = Path(settings["out"]).expanduser() / job.name
-        options = ["--archive", str(films), "--out", str(out)]
-        for name in ("victim", "labels"):
-            if name in settings:
-                options += [f"--{name}", settings[name]]
-        command = [sys.executable, "-m", "radedit.lib.cli", "stress", settings["suite"]]
-        done = subprocess.run(
-            command + options,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            said = done.stderr.strip()[-_OUTPUT_END:] or "it said nothing"
-            raise OutputError(f"The stress suite ended with code {done.returncode}: {said}")
-        return {"films": len(rows)}
+
+@contextmanager
+def guarded(
+    limit_s: float, is_ours: Callable[[], bool], end_process: Callable[[int], Any]
+) -> Iterator[None]:
+    """Watch over the block: end the process when it takes too long or its job was cancelled.
+
+    Parameters
+    ----------
+    limit_s : float
+    is_ours : callable
+        Asked every second.
+    end_process : callable
+        Called with an exit code.
+    """
+    over = threading.Event()
+    deadline = time.monotonic() + limit_s
+
+    def watch() -> None:
+        while not over.wait(min(_LOOK_S, max(deadline - time.monotonic(), 0.0))):
+            late, ours = time.monotonic() >= deadline, True
+            with suppress(sqlite3.OperationalError):  # it cannot be asked for now
+                ours = is_ours()
+            if late or not ours:
+                _LOG.warning("a job %s; its worker ends", "takes too long" if late else "ended")
+                end_process(GIVEN_UP)
+                return
+
+    watcher = threading.Thread(target=watch, name="guard", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        over.set()
+        watcher.join()
