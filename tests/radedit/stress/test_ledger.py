@@ -19,11 +19,11 @@ def answer(subject: str, score: float) -> dict[str, object]:
 
 def test_rows_are_there_after_a_restart(tmp_path: Path) -> None:
     Ledger(tmp_path, FACTS).add(
-        [answer("a", 0.5), {"type": "done", "subject": "a", "victims": ["v"]}]
+        [answer("a", 0.5), {"type": "done", "subject": "a", "victims": {"v": "1"}}]
     )
     again = Ledger(tmp_path, FACTS)
     assert [r["subject"] for r in again.rows() if r["type"] == "answer"] == ["a"]
-    assert again.done() == {"a": {"v"}}
+    assert again.done() == {"a": {"v": "1"}}
 
 
 def test_a_line_that_was_cut_off_costs_itself_only(tmp_path: Path) -> None:

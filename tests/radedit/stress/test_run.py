@@ -29,9 +29,10 @@ from radedit.lib.stress.phantom_cohort import PhantomCohort
 from radedit.lib.stress.report import Finished, print_pdf, report_of, write_report
 from radedit.lib.stress.runner import Plan, facts_of, run
 from radedit.lib.stress.suite import Suite, parse_suite
+from radedit.lib.stress.sweep import PLANTED, load_swept
 from radedit.lib.stress.variants import kept_edit
 from radedit.lib.victims.embedded import EmbeddedVictim, load_victim
-from radedit.lib.victims.protocol import Answer
+from radedit.lib.victims.protocol import Answer, Victim
 
 torch.set_num_threads(1)
 
@@ -154,6 +155,26 @@ def test_a_new_victim_is_asked_about_the_edits_that_are_there(
     assert set(counts.values()) == {FILMS}
     after = {p.name: p.read_bytes() for p in (tmp_path / "more" / EDITS).iterdir()}
     assert before == after
+
+
+def test_a_victim_that_is_another_model_by_now_is_asked_about_every_film_again(
+    done: Plan, editor: Editor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(done.out, tmp_path / "newer")
+    planted = load_swept(PLANTED)
+
+    def opened(name: str) -> Victim:
+        return planted if name == "pneumothorax-robust" else asking.open_named(name)
+
+    monkeypatch.setattr(runner, "open_named", opened)
+    rows = run(replace(done, out=tmp_path / "newer"), lambda i, n: None, editor).rows()
+    found = sort_rows(done.suite, rows)
+    before = sort_rows(done.suite, [r for r in rows_in(done.out) if "run" not in r])
+    assert found.answers["pneumothorax-biased"] == before.answers["pneumothorax-biased"]
+    assert found.cards["pneumothorax-robust"]["sha256"] == planted.card.sha256
+    for arm, answers in found.answers["pneumothorax-robust"].items():
+        for subject, row in answers.items():
+            assert row["scores"] != before.answers["pneumothorax-robust"][arm][subject]["scores"]
 
 
 class Dying:

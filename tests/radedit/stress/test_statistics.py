@@ -25,6 +25,36 @@ def test_the_interval_of_a_mean_holds_it_as_often_as_it_says() -> None:
     assert 50 <= held <= 60  # 95 % of 60 is 57; 50 or fewer come once in 10 000 times
 
 
+@pytest.mark.parametrize(
+    ("lost", "won"), [(0.0, 0.0), (0.03, 0.0), (0.08, 0.08), (0.3, 0.1), (0.93, 0.0), (0.99, 0.0)]
+)
+@pytest.mark.parametrize("patients", [30, 51, 108])
+def test_the_interval_of_a_gap_holds_it_also_where_few_patients_differ(
+    lost: float, won: float, patients: int
+) -> None:
+    rng, cohorts = np.random.default_rng(3), 400
+    drawn = rng.choice([1.0, 0.0, -1.0], (cohorts, patients), p=[lost, 1 - lost - won, won])
+    held = 0
+    for values in drawn:
+        found = statistics.difference(values.tolist())
+        assert found.value == pytest.approx(values.mean())
+        assert found.low is not None
+        assert found.high is not None
+        assert -1 <= found.low <= found.value <= found.high <= 1
+        held += found.low <= lost - won <= found.high
+    assert held / cohorts > 0.92  # 0.95 less three standard errors of this simulation
+
+
+def test_the_interval_of_a_gap_narrows_with_the_patients() -> None:
+    widths = []
+    for patients in (20, 80, 320):
+        found = statistics.difference([1.0, 0.0, 0.0, 0.0] * (patients // 4))
+        assert found.low is not None
+        assert found.high is not None
+        widths.append(found.high - found.low)
+    assert widths[0] > 1.8 * widths[1] > 3 * widths[2]
+
+
 @pytest.mark.parametrize("value", [-1.0, 0.0, 1.0])
 def test_patients_who_all_agree_still_leave_room_for_one_who_does_not(value: float) -> None:
     found = statistics.mean([value] * 20)
@@ -40,6 +70,8 @@ def test_nothing_is_estimated_from_nothing() -> None:
     assert statistics.at_most([]) is None
     assert statistics.mcnemar([], []) is None
     assert statistics.mean([0.4]).low is None
+    assert statistics.difference([]) == statistics.NOTHING
+    assert statistics.difference([1.0]) == statistics.Estimate(1.0, None, None, 1)
 
 
 def test_a_level_stays_between_0_and_1() -> None:

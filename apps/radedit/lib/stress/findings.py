@@ -6,8 +6,12 @@ Every question has one figure of damage per film, so that all suites are reckone
     off_target  the score of a label that the edit has nothing to do with
     dice_fall   1 - Dice
 
-The effect of an edit is the damage on the edited film less that on the real one. Sham-corrected,
-it is less that of the sham too. Both are paired within the patient.
+The effect of an edit is the damage on the edited film less that on the real one, paired within
+the patient. Sham-corrected, it is less that of the sham too. A sham shows what the film showed.
+Where the edit turns the very label that is asked for, to be wrong means the opposite on sham and
+edit, and a sham that makes a finding plainer, so that fewer are missed, says nothing about calls
+of a finding that is gone: there only its harm is taken off. The truth bears this out:
+docs/benchmarks.md has gaps estimated both ways beside the true ones.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from radedit.lib.stress.statistics import Estimate, mean
+from radedit.lib.stress.statistics import Estimate, difference, mean
 from radedit.lib.stress.suite import Edit, Suite
 
 T = TypeVar("T", bool, bool | None)
@@ -158,6 +162,7 @@ class Effect:
     edited, sham, true : damage on accepted edits, on shams, on true counterfactuals
     per_seed : damage on the accepted edits of each seed
     controls : kind of control to damage
+    is_gap : whether damage is to be wrong, 0 or 1 on each film; else any number
     """
 
     edit: Edit
@@ -168,6 +173,11 @@ class Effect:
     true: Values
     per_seed: Mapping[int, Values]
     controls: Mapping[str, Values]
+    is_gap: bool
+
+    def mean(self, values: Values) -> Estimate:
+        """Mean of an effect over patients, with the interval that suits its kind."""
+        return (difference if self.is_gap else mean)(list(values.values()))
 
     @property
     def raw(self) -> Values:
@@ -181,8 +191,12 @@ class Effect:
 
     @property
     def corrected(self) -> Values:
-        """Sham-corrected effect; the raw one where the suite has no sham."""
-        return less(self.raw, self.sham_effect) if self.sham else self.raw
+        """Sham-corrected effect, as above; the raw one where there is no sham to take off."""
+        harm = self.sham_effect
+        turned = self.asked.label in (*self.edit.removes, *self.edit.adds)
+        if not harm or (turned and sum(harm.values()) <= 0):
+            return self.raw
+        return less(self.raw, harm)
 
     @property
     def truth(self) -> Values:
@@ -192,7 +206,7 @@ class Effect:
     @property
     def estimate(self) -> Estimate:
         """Sham-corrected effect with its interval."""
-        return mean(list(self.corrected.values()))
+        return self.mean(self.corrected)
 
 
 def effect_of(found: Found, asked: Asked, edit: Edit) -> Effect:
@@ -214,4 +228,5 @@ def effect_of(found: Found, asked: Asked, edit: Edit) -> Effect:
         true=on_arm(found, asked, ("truth", edit.name, 0, 0.0), edit),
         per_seed=per_seed,
         controls={kind: values for kind, values in controls.items() if values},
+        is_gap=found.suite.criterion.effect == "gap",
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from radedit.lib.errors import OutputError
 
-FORMAT = "radedit-stress-1"
+FORMAT = "radedit-stress-2"
 Row = dict[str, Any]
 FILE = "rows.jsonl"
 EDITS = "edits"
@@ -55,12 +55,12 @@ class Ledger:
                 newest[_identity(row)] = row
         return list(newest.values())
 
-    def done(self) -> dict[str, set[str]]:
-        """Say for which victims each subject is done."""
-        found: dict[str, set[str]] = {}
+    def done(self) -> dict[str, dict[str, str]]:
+        """Say for which victims each subject is done, and what those were: name to `model_of`."""
+        found: dict[str, dict[str, str]] = {}
         for row in self._lines():
             if row.get("type") == "done":
-                found.setdefault(row["subject"], set()).update(row["victims"])
+                found.setdefault(row["subject"], {}).update(row["victims"])
         return found
 
     def add(self, rows: Sequence[Row]) -> None:

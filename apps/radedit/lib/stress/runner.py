@@ -7,6 +7,7 @@ know each other and may be done twice, so any queue can hand them out.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -102,24 +103,38 @@ def run(plan: Plan, progress: Progress, editor: Editor | None = None) -> Ledger:
     Raises
     ------
     VictimGoneError
-        A victim went away; what was found is kept, and the same call goes on.
+        A victim went away; what was found is kept, and the same call goes on. A victim that is
+        another model by then is asked about every film again.
     RadEditError
         An edit fails, a process ended, or the folder cannot be written.
     """
     bench, ledger = open_bench(plan, editor)
     ledger.add(list(_cards(bench)))
-    done, total = ledger.done(), len(plan.cohort)
-    finished = ledger_numbers(ledger)
-    work = []
-    for number in range(total):
-        left = [v for v in plan.victims if v not in done.get(finished.get(number, ""), set())]
-        if left:
-            work.append((number, tuple(left)))
+    total, work = len(plan.cohort), _left(bench, ledger)
     progress(total - len(work), total)
     for count, rows in enumerate(_measured(bench, work), total - len(work) + 1):
         ledger.add(rows)
         progress(count, total)
     return ledger
+
+
+def _left(bench: Bench, ledger: Ledger) -> list[Piece]:
+    """Subjects that are not done yet, each with the victims that have not answered about it."""
+    done, known, work = ledger.done(), ledger_numbers(ledger), []
+    models = {name: model_of(victim) for name, victim in bench.victims.items()}
+    for number in range(len(bench.plan.cohort)):
+        answered = done.get(known.get(number, ""), {})
+        left = [name for name, model in models.items() if answered.get(name) != model]
+        if left:
+            work.append((number, tuple(left)))
+    return work
+
+
+def model_of(victim: Victim) -> str:
+    """Tell a victim's model from the one that has its name in another version."""
+    card = victim.card
+    said = "\0".join((card.version, card.sha256 or "", card.preprocessing))
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
 
 
 def ledger_numbers(ledger: Ledger) -> dict[int, str]:
@@ -151,7 +166,8 @@ def measure(bench: Bench, number: int, victims: Sequence[str]) -> list[Row]:
                     **asked.as_row(),
                 }
             )
-    rows.append({"type": "done", "subject": subject.key, "victims": list(victims)})
+    models = {name: model_of(bench.victims[name]) for name in victims}
+    rows.append({"type": "done", "subject": subject.key, "victims": models})
     return rows
 
 

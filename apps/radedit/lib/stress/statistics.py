@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest, bootstrap
+from scipy.stats import binomtest, bootstrap, t
 
 RESAMPLES = 4000
 _SEED = 11
@@ -54,6 +54,26 @@ def mean(values: Sequence[float]) -> Estimate:
     if not np.isfinite([low, high]).all():
         return Estimate(value, None, None, data.size)
     return Estimate(value, low, high, data.size)
+
+
+def difference(values: Sequence[float]) -> Estimate:
+    """Mean of paired differences of right and wrong, one per patient, each from -1 to 1.
+
+    Half a patient who lost and half a one who won are added, with one who did neither, before
+    the interval is drawn with Student's t: it holds near -1, 0 and 1 too, where resampling does
+    not, since patients who differ are few there. Source: Agresti and Min, Statistics in Medicine
+    24 (2005) 729, "Simple improved confidence intervals for comparing matched proportions".
+    """
+    data = np.asarray(values, float)
+    if data.size < 2:
+        return Estimate(float(data[0]), None, None, 1) if data.size else NOTHING
+    n = data.size + 2
+    middle = float(data.sum()) / n
+    variance = (float((data**2).sum()) + 1) / n - middle**2
+    half = float(t.ppf(0.975, n - 1)) * float(np.sqrt(variance / (n - 1)))
+    low, high = max(-1.0, middle - half), min(1.0, middle + half)
+    value = float(data.mean())
+    return Estimate(value, min(low, value), max(high, value), data.size)
 
 
 def level(values: Sequence[float]) -> Estimate:
@@ -161,23 +181,23 @@ def reading(scores: Sequence[float], truth: Sequence[bool], threshold: float) ->
     """Judge scores of films of different patients."""
     from sklearn.metrics import average_precision_score, brier_score_loss
 
-    p, t = np.asarray(scores, float), np.asarray(truth, bool)
+    p, ill = np.asarray(scores, float), np.asarray(truth, bool)
     called = p >= threshold
-    both = bool(t.any() and not t.all())
+    both = bool(ill.any() and not ill.all())
     return Reading(
-        sensitivity=share(called[t].tolist()),
-        specificity=share((~called[~t]).tolist()),
-        accuracy=share((called == t).tolist()),
-        auroc=_auroc(p, t) if both else NOTHING,
-        auprc=float(average_precision_score(t, p)) if both else None,
-        brier=float(brier_score_loss(t, p)),
-        calibration=_calibration(p, t),
+        sensitivity=share(called[ill].tolist()),
+        specificity=share((~called[~ill]).tolist()),
+        accuracy=share((called == ill).tolist()),
+        auroc=_auroc(p, ill) if both else NOTHING,
+        auprc=float(average_precision_score(ill, p)) if both else None,
+        brier=float(brier_score_loss(ill, p)),
+        calibration=_calibration(p, ill),
     )
 
 
-def _auroc(p: Values, t: NDArray[np.bool_]) -> Estimate:
+def _auroc(p: Values, truth: NDArray[np.bool_]) -> Estimate:
     """Area under the curve with DeLong's interval, by the placements of each score."""
-    ill, well = p[t], p[~t]
+    ill, well = p[truth], p[~truth]
     wins = (ill[:, None] > well[None]) + 0.5 * (ill[:, None] == well[None])
     area = float(wins.mean())
     if min(len(ill), len(well)) < 2:
@@ -187,10 +207,11 @@ def _auroc(p: Values, t: NDArray[np.bool_]) -> Estimate:
     return Estimate(area, max(0.0, area - half), min(1.0, area + half), len(p))
 
 
-def _calibration(p: Values, t: NDArray[np.bool_]) -> float:
+def _calibration(p: Values, truth: NDArray[np.bool_]) -> float:
     bins = np.minimum((p * 10).astype(int), 9)
     gaps = [
-        (bins == b).mean() * abs(p[bins == b].mean() - t[bins == b].mean()) for b in np.unique(bins)
+        (bins == b).mean() * abs(p[bins == b].mean() - truth[bins == b].mean())
+        for b in np.unique(bins)
     ]
     return float(np.sum(gaps))
 
