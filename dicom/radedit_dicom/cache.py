@@ -6,6 +6,8 @@ import hashlib
 import os
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from radedit_dicom.archive import Archive, Instance
@@ -76,14 +78,18 @@ class Cache:
     def trim(self, limit_bytes: int) -> None:
         """Remove what was asked for longest ago until the rest, or the last file, fits."""
         with self._lock:
-            found = [(path.stat(), path) for path in self.folder.glob("*.dcm")]
-            found.sort(key=lambda pair: pair[0].st_mtime_ns)
+            found = sorted(self._kept(), key=lambda pair: pair[0].st_mtime_ns)
             total = sum(state.st_size for state, _ in found)
             for state, path in found[:-1]:
                 if total <= limit_bytes:
                     return
                 total -= state.st_size
                 path.unlink(missing_ok=True)
+
+    def _kept(self) -> Iterator[tuple[os.stat_result, Path]]:
+        for path in self.folder.glob("*.dcm"):
+            with suppress(FileNotFoundError):  # another cache of this folder removed it meanwhile
+                yield path.stat(), path
 
     def _place(self, instance: Instance) -> Path:
         digest = hashlib.sha256(instance.sop_instance_uid.encode("ascii")).hexdigest()
