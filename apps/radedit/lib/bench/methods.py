@@ -129,7 +129,7 @@ def compare(
         if number == 0:
             with shown.open("wb") as stream:
                 np.savez_compressed(stream, **films)  # type: ignore[arg-type]
-        ledger.add([*rows, {"type": "done", "subject": f"{number}", "victims": []}])
+        ledger.add([*rows, {"type": "done", "subject": f"{number}", "victims": {}}])
         progress(count, plan.patients)
     kept = [row for row in ledger.rows() if row["type"] == "answer"]
     with np.load(shown) as films_of_first:
