@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from pydicom.dataset import Dataset
 
@@ -31,6 +31,11 @@ def measured(report: Dataset) -> dict[str, float]:
     dict of str to float
         Name in lower case to number. Numbers of other units, such as mm, are passed over.
 
+    Raises
+    ------
+    ValueError
+        A value is no number, or several.
+
     Notes
     -----
     Source: PS3.3 C.17.3 (content items), PS3.16 TID 1411 and TID 4019 (findings and numbers).
@@ -51,9 +56,14 @@ def written(text: str, pattern: str) -> dict[str, float]:
     -------
     dict of str to float
         Label in lower case to number, as many as the pattern finds.
+
+    Raises
+    ------
+    ValueError
+        What the pattern takes for a score is no number.
     """
     return {
-        found["label"].strip().lower(): float(found["score"])
+        (found["label"] or "").strip().lower(): _number(found["score"])
         for found in re.finditer(pattern, text)
     }
 
@@ -101,5 +111,12 @@ def _ratio(item: Dataset) -> float | None:
     number = value.get("NumericValue")
     if number is None or unit not in ("1", "%", "{0:1}", "{ratio}"):
         return None
-    share = float(number) / (100.0 if unit == "%" else 1.0)
+    share = _number(number) / (100.0 if unit == "%" else 1.0)
     return share if 0.0 <= share <= 1.0 else None
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except TypeError as error:
+        raise ValueError("not one number") from error

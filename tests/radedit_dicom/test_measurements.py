@@ -90,6 +90,20 @@ def test_scores_are_read_out_of_a_text() -> None:
     assert written("no result", pattern) == {}
 
 
+@pytest.mark.parametrize("text", ["Pneumothorax: 0,91", "Pneumothorax: .", "Pneumothorax: high"])
+def test_a_score_that_is_no_number_is_refused(text: str) -> None:
+    pattern = r"(?P<label>[A-Z][a-z]+): *(?P<score>[\d.,]+)?"
+    with pytest.raises(ValueError, match="float|number"):
+        written(text, pattern)
+
+
+def test_several_values_where_one_number_belongs_are_refused() -> None:
+    report = container(finding("Nodule"), number("Score", "0.5"))
+    report.ContentSequence[1].MeasuredValueSequence[0].NumericValue = ["0.5", "0.7"]
+    with pytest.raises(ValueError, match="not one number"):
+        measured(report)
+
+
 def test_references_are_found_however_deep_they_lie() -> None:
     inner = Dataset()
     inner.ReferencedSOPInstanceUID = "1.2.3"

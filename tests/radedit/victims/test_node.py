@@ -29,6 +29,7 @@ from pydicom.uid import (
 from pynetdicom import AE, evt
 from pynetdicom.events import Event
 from pynetdicom.transport import ThreadedAssociationServer
+from vendors import report
 
 from radedit.lib.errors import VictimError, VictimGoneError
 from radedit.lib.victims.locate import open_victim
@@ -114,44 +115,6 @@ def film(make_dataset: Callable[..., Dataset]) -> Film:
 
 def display_of(film: Film) -> NDArray[np.float32]:
     return np.asarray(film.stored / 4095, dtype=np.float32)
-
-
-def report(film: Dataset, *findings: tuple[str, float]) -> Dataset:
-    """A real TID 1500 report, as highdicom writes it: one group with a probability each."""
-    observer = hd.sr.DeviceObserverIdentifyingAttributes(uid=generate_uid(), name="vendor")
-    groups = []
-    for number, (name, score) in enumerate(findings, start=1):
-        groups.append(
-            hd.sr.MeasurementsAndQualitativeEvaluations(
-                hd.sr.TrackingIdentifier(uid=generate_uid(), identifier=f"finding {number}"),
-                finding_type=hd.sr.CodedConcept(f"F{number}", "99VENDOR", name),
-                measurements=[
-                    hd.sr.Measurement(
-                        name=hd.sr.CodedConcept("P1", "99VENDOR", "Probability"),
-                        value=score,
-                        unit=codes.UCUM.NoUnits,
-                    )
-                ],
-            )
-        )
-    content = hd.sr.MeasurementReport(
-        observation_context=hd.sr.ObservationContext(
-            observer_device_context=hd.sr.ObserverContext(
-                codes.DCM.Device, observer_identifying_attributes=observer
-            )
-        ),
-        procedure_reported=codes.LN.CTUnspecifiedBodyRegion,
-        imaging_measurements=groups,
-    )
-    return hd.sr.Comprehensive3DSR(
-        evidence=[film],
-        content=content[0],
-        series_instance_uid=generate_uid(),
-        series_number=7,
-        sop_instance_uid=generate_uid(),
-        instance_number=1,
-        manufacturer="Vendor",
-    )
 
 
 def segmentation(film: Dataset) -> Dataset:
@@ -265,6 +228,24 @@ def test_the_scores_of_a_capture_are_read_from_its_comment(
     node.makes = lambda d: [capture(d, "see the picture")]
     with pytest.raises(VictimError, match="SC holds no score"):
         victim('["sc"]').answer(display_of(film), film=film)
+
+
+def test_a_score_that_is_no_number_is_a_missing_answer(
+    node: Node, victim: Callable[..., Victim], film: Film
+) -> None:
+    def twofold(sent: Dataset) -> Dataset:
+        made = report(sent, ("Mass", 0.5))
+        held = [element for element in made.iterall() if element.keyword == "NumericValue"]
+        held[0].value = ["0.5", "0.7"]
+        return made
+
+    node.makes = lambda d: [twofold(d)]
+    with pytest.raises(VictimError, match="SR holds a score that is no number"):
+        victim().answer(display_of(film), film=film)
+    node.makes = lambda d: [capture(d, "Mass: 0,83")]
+    pattern = r"text_pattern = '(?P<label>\w+): *(?P<score>[\d.,]+)'"
+    with pytest.raises(VictimError, match="SC holds a score that is no number"):
+        victim(f'["sc"]\n{pattern}').answer(display_of(film), film=film)
 
 
 def test_a_display_without_a_film_can_be_asked_about_too(

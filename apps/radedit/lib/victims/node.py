@@ -101,10 +101,16 @@ class NodeVictim:
 
     def _scores(self, kind: str, dataset: Dataset) -> dict[str, float]:
         form = self.about.dicom
-        if kind == "sr":
-            found = measured(dataset)
-        else:
-            found = written(str(dataset.get(form.text_attribute, "")), form.text_pattern)
+        try:
+            if kind == "sr":
+                found = measured(dataset)
+            else:
+                found = written(str(dataset.get(form.text_attribute, "")), form.text_pattern)
+        except ValueError as error:
+            raise VictimError(
+                f"the victim's {kind.upper()} holds a score that is no number; see text_pattern "
+                "under [dicom] in its TOML file, or ask its vendor."
+            ) from error
         if not found:
             raise VictimError(
                 f"the victim's {kind.upper()} holds no score that can be read; see [dicom] and "
