@@ -93,7 +93,7 @@ def test_scores_are_read_out_of_a_text() -> None:
 @pytest.mark.parametrize("text", ["Pneumothorax: 0,91", "Pneumothorax: .", "Pneumothorax: high"])
 def test_a_score_that_is_no_number_is_refused(text: str) -> None:
     pattern = r"(?P<label>[A-Z][a-z]+): *(?P<score>[\d.,]+)?"
-    with pytest.raises(ValueError, match="float|number"):
+    with pytest.raises(ValueError, match=r"float|number"):
         written(text, pattern)
 
 
