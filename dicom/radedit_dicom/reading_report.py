@@ -7,29 +7,20 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from highdicom.sr import (
-    AlgorithmIdentification,
-    Comprehensive3DSR,
-    LanguageOfContentItemAndDescendants,
-    MeasurementReport,
-    MeasurementsAndQualitativeEvaluations,
     ObservationContext,
     ObserverContext,
     PersonObserverIdentifyingAttributes,
     QualitativeEvaluation,
-    RelationshipTypeValues,
-    SourceImageForMeasurementGroup,
-    TextContentItem,
-    TrackingIdentifier,
 )
-from highdicom.sr.coding import CodedConcept
 from pydicom.dataset import Dataset
 from pydicom.sr.codedict import codes
 
 from radedit_dicom import vocabulary as words
 from radedit_dicom.errors import ConformanceError, ProvenanceError
 from radedit_dicom.film import Film
-from radedit_dicom.marks import anonymous, in_zone, mark
+from radedit_dicom.marks import in_zone, mark
 from radedit_dicom.provenance import Provenance, edit_uid, read_private
+from radedit_dicom.structured_report import Told, edit_group, report_on
 from radedit_dicom.study import StudyContext
 
 _FIRST_NUMBER = 7000  # series numbers of readings, below those of labels and edits
@@ -95,25 +86,16 @@ def build_reading(reading: Reading, result: Film, source: Film) -> Dataset:
             "The edited image was made of another film than the one given; give its source."
         )
     role = f"reading-{reading.event_sha256}"
-    report = Comprehensive3DSR(
-        evidence=[anonymous(result.header), anonymous(source.header)],
-        content=MeasurementReport(
-            observation_context=_observer(reading),
-            procedure_reported=words.PROCEDURE,
-            imaging_measurements=[_group(reading, result, source, provenance)],
-            title=words.REPORT_TITLE,
-            language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(
-                CodedConcept("en", "RFC5646", "English")
-            ),
-        )[0],
-        series_instance_uid=edit_uid(provenance, f"{role}-series"),
-        series_number=_FIRST_NUMBER + zlib.crc32(reading.event_sha256.encode("ascii")) % 1000,
-        sop_instance_uid=edit_uid(provenance, role),
-        instance_number=1,
-        manufacturer=words.MANUFACTURER,
-        is_complete=True,
-        is_final=True,
-        is_verified=False,
+    group = edit_group(provenance, (result.header, source.header), _told(reading, provenance))
+    report = report_on(
+        (result.header, source.header),
+        _observer(reading),
+        [group],
+        (
+            edit_uid(provenance, role),
+            edit_uid(provenance, f"{role}-series"),
+            _FIRST_NUMBER + zlib.crc32(reading.event_sha256.encode("ascii")) % 1000,
+        ),
     )
     study = StudyContext.same(result)
     mark(report, provenance, study, "reading")
@@ -135,38 +117,14 @@ def _observer(reading: Reading) -> ObservationContext:
     )
 
 
-def _group(
-    reading: Reading, result: Film, source: Film, provenance: Provenance
-) -> MeasurementsAndQualitativeEvaluations:
-    group = MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(
-            uid=edit_uid(provenance, "tracking-edit"), identifier="edit"
-        ),
-        finding_type=words.EDITED_REGION,
-        algorithm_id=AlgorithmIdentification(
-            name=words.MODEL_NAME, version=provenance.tool_version[:64] or "unknown"
-        ),
-        source_images=[
-            SourceImageForMeasurementGroup(str(film.header.SOPClassUID), film.sop_instance_uid)
-            for film in (result, source)
-        ],
-        qualitative_evaluations=[
-            QualitativeEvaluation(name=words.READING, value=words.DECISIONS[reading.decision])
-        ],
-    )
-    texts = [
+def _told(reading: Reading, provenance: Provenance) -> Told:
+    decision = QualitativeEvaluation(name=words.READING, value=words.DECISIONS[reading.decision])
+    texts = (
         (words.READING_REASON, reading.reason),
         (words.READING_BLINDED, reading.blinded),
         (words.READING_EVENT, reading.event_sha256),
         (words.PARAMETER, f"edit_id: {provenance.edit_id}"),
         (words.PARAMETER, f"model: {provenance.model}"),
         (words.PARAMETER, f"model_sha256: {provenance.model_sha256}"),
-    ]
-    for code, text in texts:
-        if text:
-            group[0].ContentSequence.append(
-                TextContentItem(
-                    name=code, value=text, relationship_type=RelationshipTypeValues.CONTAINS
-                )
-            )
-    return group
+    )
+    return Told(evaluations=[decision], texts=texts)

@@ -7,24 +7,15 @@ from collections.abc import Mapping
 
 import numpy as np
 from highdicom.sr import (
-    AlgorithmIdentification,
-    Comprehensive3DSR,
     DeviceObserverIdentifyingAttributes,
-    LanguageOfContentItemAndDescendants,
     Measurement,
-    MeasurementReport,
-    MeasurementsAndQualitativeEvaluations,
     ObservationContext,
     ObserverContext,
     PlanarROIMeasurementsAndQualitativeEvaluations,
     ReferencedSegmentationFrame,
-    RelationshipTypeValues,
-    SourceImageForMeasurementGroup,
     SourceImageForSegmentation,
-    TextContentItem,
     TrackingIdentifier,
 )
-from highdicom.sr.coding import CodedConcept
 from pydicom.dataset import Dataset
 from pydicom.pixels.utils import pixel_array
 from pydicom.sr.codedict import codes
@@ -32,8 +23,9 @@ from pydicom.sr.codedict import codes
 from radedit_dicom import vocabulary as words
 from radedit_dicom.errors import ProvenanceError
 from radedit_dicom.film import Film
-from radedit_dicom.marks import anonymous, mark, series_number
+from radedit_dicom.marks import mark, series_number
 from radedit_dicom.provenance import Provenance, as_rows, edit_uid
+from radedit_dicom.structured_report import Group, Told, edit_group, report_on
 from radedit_dicom.study import StudyContext
 
 Scores = Mapping[str, float | None]
@@ -68,28 +60,16 @@ def build_report(
     pydicom.Dataset
         With ``file_meta``; UIDs follow from the edit.
     """
-    report = Comprehensive3DSR(
-        evidence=[anonymous(image), anonymous(segmentation), anonymous(film.header)],
-        content=MeasurementReport(
-            observation_context=_observer(provenance),
-            procedure_reported=words.PROCEDURE,
-            imaging_measurements=[
-                _image_group(image, film, scores, provenance),
-                *_mask_groups(film, image, segmentation, provenance),
-            ],
-            title=words.REPORT_TITLE,
-            language_of_content_item_and_descendants=LanguageOfContentItemAndDescendants(
-                CodedConcept("en", "RFC5646", "English")
-            ),
-        )[0],
-        series_instance_uid=edit_uid(provenance, "sr-series"),
-        series_number=series_number(provenance, 2),
-        sop_instance_uid=edit_uid(provenance, "sr"),
-        instance_number=1,
-        manufacturer=words.MANUFACTURER,
-        is_complete=True,
-        is_final=True,
-        is_verified=False,
+    groups = [
+        edit_group(provenance, (image, film.header), _told(scores, provenance)),
+        *_mask_groups(film, image, segmentation, provenance),
+    ]
+    uids = edit_uid(provenance, "sr"), edit_uid(provenance, "sr-series")
+    report = report_on(
+        (image, segmentation, film.header),
+        _observer(provenance),
+        groups,
+        (*uids, series_number(provenance, 2)),
     )
     mark(report, provenance, study, "report")
     return report
@@ -140,45 +120,24 @@ def _observer(provenance: Provenance) -> ObservationContext:
     )
 
 
-def _image_group(
-    image: Dataset, film: Film, scores: Scores, provenance: Provenance
-) -> MeasurementsAndQualitativeEvaluations:
+def _told(scores: Scores, provenance: Provenance) -> Told:
     computed = {name: value for name, value in scores.items() if _is_number(value)}
-    group = MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(
-            uid=edit_uid(provenance, "tracking-edit"), identifier="edit"
-        ),
-        finding_type=words.EDITED_REGION,
-        algorithm_id=AlgorithmIdentification(
-            name=words.MODEL_NAME, version=provenance.tool_version[:64] or "unknown"
-        ),
-        source_images=[
-            SourceImageForMeasurementGroup(str(item.SOPClassUID), str(item.SOPInstanceUID))
-            for item in (image, film.header)
-        ],
-        measurements=[
-            Measurement(name=words.score_code(name), value=float(value or 0), unit=words.NO_UNITS)
-            for name, value in computed.items()
-        ],
-    )
     texts = [(words.PARAMETER, f"{name}: {value}") for name, value in as_rows(provenance)]
     texts += [(words.SCORE_MISSING, name) for name in scores if name not in computed]
     texts += [(words.PROVENANCE_JSON, provenance.to_json())]
-    for code, text in texts:
-        group[0].ContentSequence.append(
-            TextContentItem(
-                name=code, value=text, relationship_type=RelationshipTypeValues.CONTAINS
-            )
-        )
-    return group
+    measurements = [
+        Measurement(name=words.score_code(name), value=float(value or 0), unit=words.NO_UNITS)
+        for name, value in computed.items()
+    ]
+    return Told(measurements, texts=texts)
 
 
 def _mask_groups(
     film: Film, image: Dataset, segmentation: Dataset, provenance: Provenance
-) -> list[PlanarROIMeasurementsAndQualitativeEvaluations]:
+) -> list[Group]:
     counts = np.asarray(pixel_array(segmentation)).reshape((-1, *film.shape)).sum(axis=(1, 2))
     source = SourceImageForSegmentation(str(image.SOPClassUID), str(image.SOPInstanceUID))
-    groups = []
+    groups: list[Group] = []
     for item, count in zip(segmentation.SegmentSequence, counts, strict=True):
         number = int(item.SegmentNumber)
         areas = [Measurement(name=words.AREA, value=int(count), unit=words.PIXELS)]
