@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -12,6 +11,7 @@ from importlib.metadata import files
 from pathlib import Path
 from typing import Any
 
+import loopback
 import numpy as np
 import pydicom.config
 import pytest
@@ -90,23 +90,16 @@ def slicer_python() -> str:
     return made.stdout.strip()
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
-
-
 @pytest.fixture
 def free_port() -> int:
     """Give a TCP port of the loopback interface that was free a moment ago."""
-    return _free_port()
+    return loopback.free_port()
 
 
 @pytest.fixture(scope="session")
 def new_port() -> Callable[[], int]:
     """Give such a port at each call, for servers that outlive one test."""
-    return _free_port
+    return loopback.free_port
 
 
 @pytest.fixture(scope="session")
@@ -130,7 +123,8 @@ def start_orthanc(
         wanted = OrthancOptions(**options)
         secure = wanted.tls or wanted.client_certificates or wanted.dicom_tls
         held = request.getfixturevalue("certificates") if secure else None
-        ports = (_free_port(), _free_port(), _free_port(), _free_port())
+        port = loopback.free_port
+        ports = (port(), port(), port(), port())
         server = Orthanc(peer("Orthanc"), tmp_path_factory.mktemp("orthanc"), ports, wanted, held)
         running.append(server)
         server.start()
@@ -144,7 +138,7 @@ def start_orthanc(
 @pytest.fixture(scope="session")
 def postgres(peer: Callable[[str], str]) -> Iterator[Postgres]:
     """Give a real PostgreSQL; each test makes a database of its own in it."""
-    server = Postgres(peer("initdb"), peer("postgres"), _free_port())
+    server = Postgres(peer("initdb"), peer("postgres"), loopback.free_port())
     try:
         server.start()
         yield server
