@@ -301,7 +301,7 @@ def test_a_label_that_is_not_there_is_answered_with_those_that_are(
     archive.store([dcmqi(drawn)])
     with pytest.raises(NotFoundError, match="'spleen'; there are Left lung, Right lung, the heart"):
         seg("spleen", film, archive)
-    with pytest.raises(NotFoundError, match=r"with the UID 1\.2\.3 in the film's study"):
+    with pytest.raises(NotFoundError, match=r"no segmentation with the UID 1\.2\.3;"):
         seg("heart@1.2.3", film, archive)
     with pytest.raises(MaskError, match="names no label"):
         seg("@1.2.3", film, archive)
@@ -318,6 +318,23 @@ def test_our_own_segmentation_of_an_edit_is_one_of_the_film_too(
     keep = np.zeros(film.shape, bool)
     keep[12:15] = True
     np.testing.assert_array_equal(seg("keep mask", film, archive), keep)
+
+
+def test_the_masks_of_an_edit_in_a_study_of_its_own_are_found_by_their_uid(
+    make_dataset: Callable[..., Dataset],
+    make_edit: Callable[..., tuple[Any, EditObjects]],
+    archive: FolderArchive,
+) -> None:
+    film = read_film(make_dataset())
+    _, objects = make_edit(film, "new")
+    archive.store([objects.sc, objects.seg])
+    keep = np.zeros(film.shape, bool)
+    keep[12:15] = True
+    found = seg(f"keep mask@{objects.seg.SOPInstanceUID}", film, archive)
+    np.testing.assert_array_equal(found, keep)
+    another = read_film(make_dataset(SOPInstanceUID=generate_uid(), StudyInstanceUID="1.9"))
+    with pytest.raises(MaskError, match="refer to other images"):
+        seg(f"keep mask@{objects.seg.SOPInstanceUID}", another, archive)
 
 
 @pytest.fixture(scope="module")

@@ -36,7 +36,8 @@ def archived_mask(wanted: str, film: Film, archive: Archive) -> Mask:
     wanted : a segment's label, code value or code meaning, in any case; "@UID" behind it
         chooses among several segmentations by their series or instance UID
     film : the film the mask is wanted for
-    archive : its segmentations are looked for in the film's own study
+    archive : its segmentations are looked for in the film's own study; one that is named by its
+        instance UID also in others, where edits may have been stored
 
     Returns
     -------
@@ -45,7 +46,7 @@ def archived_mask(wanted: str, film: Film, archive: Archive) -> Mask:
     Raises
     ------
     NotFoundError
-        The study holds no segmentation, or none with that label.
+        There is no segmentation, or none with that label.
     MaskError
         None refers to this film, or several do and it is not said which one is meant.
     DicomError
@@ -90,11 +91,12 @@ def _segmentations(uid: str | None, film: Film, archive: Archive) -> list[_Held]
         for instance in archive.find(Query(study_instance_uid=study, modality="SEG"))
         if uid in (None, instance.series_instance_uid, instance.sop_instance_uid)
     ]
+    if uid and not found:
+        found = archive.find(Query(sop_instance_uid=uid, modality="SEG"))
     if not found:
-        named = f" with the UID {uid}" if uid else ""
+        named = f"with the UID {uid}" if uid else "in the film's study"
         raise NotFoundError(
-            f"the archive holds no segmentation{named} in the film's study; store one there, or "
-            "name another source."
+            f"the archive holds no segmentation {named}; store one there, or name another source."
         )
     held = []
     for instance in found:
@@ -103,7 +105,7 @@ def _segmentations(uid: str | None, film: Film, archive: Archive) -> list[_Held]
             held.append(_Held(instance, parse(content, pixels=True)))
         except DicomError as error:
             raise MaskError(
-                f"the segmentation {instance.sop_instance_uid} of the film's study cannot be read "
+                f"the segmentation {instance.sop_instance_uid} cannot be read "
                 f"({type(error).__name__}); choose another one with seg:LABEL@SERIESUID."
             ) from error
     return held

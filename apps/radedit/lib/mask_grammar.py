@@ -9,7 +9,8 @@
                 | "remote:URL/NAME[:LABEL]"          a task of another MONAI Label server that
                                                      the setting remote_servers lists
                 | "seg:LABEL-or-code[@UID]"          a SEG of the film in the archive; the UID
-                                                     of its series or its own tells several apart
+                                                     of its series or its own tells several apart,
+                                                     its own also finds it in another study
                 | "file:PATH"                        PNG, NIfTI, NRRD or DICOM SEG
                 | "uploaded:NAME"                    a mask that came with the request
 
