@@ -10,6 +10,7 @@ import warnings
 
 import typer
 
+from radedit.lib.commands.batch import batch
 from radedit.lib.commands.bench import bench
 from radedit.lib.commands.edit import edit
 from radedit.lib.commands.edits import find, retract
@@ -28,7 +29,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (edit, check, replay, find, retract, phantom, serve, stress, worker):
+for command in (edit, batch, check, replay, find, retract, phantom, serve, stress, worker):
     app.command()(command)
 app.add_typer(bench, name="bench")
 app.add_typer(route, name="route")

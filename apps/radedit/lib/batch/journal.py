@@ -1,0 +1,140 @@
+"""What became of each film, one JSON line after the other, on the disk at once."""
+
+from __future__ import annotations
+
+import csv
+import fcntl
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+from radedit.lib.batch.plan import JOURNAL, TABLE
+from radedit.lib.errors import OutputError
+
+Row = dict[str, Any]
+FORMAT: Final = "radedit-batch-1"
+COLUMNS: Final = (
+    "input", "film", "state", "why", "edit_id", "study", "sc", "seg", "sr",
+    "changed_outside_support", "pixel_sha256",
+)  # fmt: skip
+
+
+class Journal:
+    """The outcomes of one run in its folder; the last line about a film counts.
+
+    Parameters
+    ----------
+    folder : of the run; made if missing
+    facts : all that the outcomes follow from
+
+    Raises
+    ------
+    OutputError
+        The folder cannot be written, or holds another run.
+    """
+
+    def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        self.folder, self.path = folder, folder / JOURNAL
+        wanted = json.loads(json.dumps({"format": FORMAT, **facts}))
+        with _writable():
+            folder.mkdir(parents=True, exist_ok=True)
+            self._lock = (folder / ".lock").open("w")
+            self._claim()
+            if not self.path.exists():
+                self._append({"run": wanted})
+            first = next(self._lines(), {})
+        if first.get("run") != wanted:
+            raise OutputError(
+                "the folder of the run holds another run (films, request, model or destination "
+                "differ); name another one with --work."
+            )
+
+    def _claim(self) -> None:
+        """Keep others out until this process ends, however it does."""
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise OutputError(
+                "this very run is going on in another process; wait for it, or name another "
+                "folder with --work."
+            ) from None
+
+    def close(self) -> None:
+        """Let others in."""
+        self._lock.close()
+
+    def add(self, row: Row) -> None:
+        """Write a row down; it is on the disk when this returns."""
+        with _writable():
+            self._append(row)
+
+    def known(self) -> dict[str, Row]:
+        """What has to be known of films that need no second edit, by SOP Instance UID."""
+        kept = ("input", "film", "state", "why", "edit_id", "uids", "files")
+        return {
+            row["film"]: {name: row[name] for name in kept if name in row}
+            for row in self.newest()
+            if row["film"] and row["state"] != "failed"
+        }
+
+    def counts(self) -> dict[str, int]:
+        """Count the films of each state."""
+        return dict(Counter(row["state"] for row in self.newest()))
+
+    def failures(self) -> list[dict[str, str]]:
+        """Name what failed, and why."""
+        return [
+            {"input": row["input"], "why": row["why"]}
+            for row in self.newest()
+            if row["state"] == "failed"
+        ]
+
+    def write_table(self) -> Path:
+        """Write the outcomes as CSV, a line for each film."""
+        path = self.folder / TABLE
+        with _writable(), path.open("w", encoding="utf-8", newline="") as stream:
+            table = csv.DictWriter(stream, COLUMNS, extrasaction="ignore", restval="")
+            table.writeheader()
+            table.writerows({**row.get("uids", {}), **row} for row in self.newest())
+        return path
+
+    def newest(self) -> Iterator[Row]:
+        """Give the last row about each film, in the order they were written."""
+        last = {row["input"]: number for number, row in enumerate(self._rows())}
+        return (row for number, row in enumerate(self._rows()) if last[row["input"]] == number)
+
+    def _rows(self) -> Iterator[Row]:
+        return (row for row in self._lines() if {"input", "film", "state"} <= set(row))
+
+    def _lines(self) -> Iterator[Row]:
+        with self.path.open(encoding="utf-8") as stream:
+            for line in stream:
+                try:
+                    row = json.loads(line)
+                except ValueError:  # cut off when the process was killed
+                    continue
+                if isinstance(row, dict):
+                    yield row
+
+    def _append(self, row: Row) -> None:
+        with self.path.open("a", encoding="utf-8") as stream:
+            if stream.tell():  # a line that was cut off must not swallow this one
+                stream.write("\n")
+            stream.write(json.dumps(row, default=str))
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+@contextmanager
+def _writable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise OutputError(
+            f"the run's folder cannot be written ({error.strerror or type(error).__name__}); "
+            "choose another with --work."
+        ) from None

@@ -1,0 +1,214 @@
+"""One process's pipeline: bounded, whole, and no film's trouble another's."""
+
+from __future__ import annotations
+
+import gc
+import threading
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+import pytest
+import torch
+from pydicom.dataset import Dataset
+
+from radedit.lib.batch.plan import Pace
+from radedit.lib.batch.results import Results
+from radedit.lib.deliver import Manner, Outbox
+from radedit.lib.pipeline import Edited, Editor
+from radedit_dicom.archive import Instance, Query
+from radedit_dicom.film import Film, read_film
+from radedit_dicom.folder import FolderArchive
+
+Run = Callable[..., Any]
+Write = Callable[..., Path]
+BOUND = 4  # stored values between batches of different sizes, see tests/radedit/test_pipeline.py
+
+
+class CountingFolder(FolderArchive):
+    """A folder that counts, whenever it is stored into, the films whose pixels are in memory."""
+
+    def __init__(self, folder: Path, gate: threading.Event | None = None) -> None:
+        super().__init__(folder)
+        self.gate, self.alive = gate, []
+
+    def store(self, objects: Sequence[Dataset]) -> list[Instance]:
+        if self.gate is not None:
+            self.gate.wait(300)
+        self.alive.append(sum(type(thing) is Film for thing in gc.get_objects()))
+        return super().store(objects)
+
+
+class Whole(Results):
+    """Stores into the folder that it is given, and not into parts of it."""
+
+    def outbox(self, film: Film) -> Outbox:
+        return Outbox(self.archive, self.manner)
+
+
+def states(rows: list[dict[str, Any]]) -> Counter[str]:
+    return Counter(row["state"] for row in rows)
+
+
+def test_every_film_is_edited_once_and_a_second_run_makes_nothing_again(
+    run_line: Run, write_films: Write, tmp_path: Path
+) -> None:
+    source, output = write_films(tmp_path / "films", 3), FolderArchive(tmp_path / "out")
+    rows, line = run_line(source, output)
+    assert states(rows) == {"edited": 3}
+    assert {row["input"] for row in rows} == {path.name for path in source.iterdir()}
+    assert all(row["changed_outside_support"] == 0 for row in rows)
+    held = output.find(Query())
+    assert len(held) == 9
+    assert {row["uids"]["sc"] for row in rows} <= {i.sop_instance_uid for i in held}
+    assert {name: spent.films for name, spent in line.clock.spent().items()} == {
+        "fetch": 3, "masks": 3, "edit": 3, "store": 3,
+    }  # fmt: skip
+    before = {path: path.read_bytes() for path in output.folder.rglob("*.dcm")}
+
+    again, line = run_line(source, FolderArchive(tmp_path / "out"))
+    assert states(again) == {"already there": 3}
+    assert {row["edit_id"] for row in again} == {row["edit_id"] for row in rows}
+    known = {row["film"]: row for row in again}
+    unfetched, line = run_line(source, FolderArchive(tmp_path / "out"), known)
+    assert states(unfetched) == {"already there": 3}
+    assert line.clock.spent()["masks"].films == 0, "a known film is looked for, not read"
+    assert {path: path.read_bytes() for path in output.folder.rglob("*.dcm")} == before
+
+
+def test_what_is_gone_from_the_archive_is_made_again(
+    run_line: Run, write_films: Write, tmp_path: Path
+) -> None:
+    source, output = write_films(tmp_path / "films", 2), FolderArchive(tmp_path / "out")
+    rows, _ = run_line(source, output)
+    (tmp_path / "out" / rows[0]["files"]["sc"]).unlink()
+    known = {row["film"]: row for row in rows}
+    again, _ = run_line(source, FolderArchive(tmp_path / "out"), known)
+    anew = [row for row in again if "again" not in row]
+    assert [(row["film"], row["state"]) for row in anew] == [(rows[0]["film"], "edited")]
+    assert anew[0]["uids"] == rows[0]["uids"]
+
+
+@pytest.mark.parametrize("count", [3, 9])
+def test_so_many_films_are_in_memory_and_no_more_however_many_there_are(
+    run_line: Run, write_films: Write, tmp_path: Path, count: int
+) -> None:
+    source, pace = write_films(tmp_path / "films", count), Pace(1, 2, 1)
+    gc.collect()
+    others = sum(type(thing) is Film for thing in gc.get_objects())  # of other tests
+    output = CountingFolder(tmp_path / "out")
+    rows, line = run_line(source, output, pace=pace, results=Whole(output, Manner()))
+    assert states(rows) == {"edited": count}
+    assert len(output.alive) == count
+    assert max(output.alive) - others <= pace.seats + pace.feeders
+    assert line.most_in_memory <= pace.seats
+
+
+def test_where_storing_stands_still_fetching_waits(
+    run_line: Run, write_films: Write, tmp_path: Path, editor: Editor
+) -> None:
+    source, pace, gate = write_films(tmp_path / "films", 7), Pace(1, 2, 1), threading.Event()
+    output = CountingFolder(tmp_path / "out", gate)
+    done: list[Any] = []
+    thread = threading.Thread(
+        target=lambda: done.append(
+            run_line(source, output, pace=pace, results=Whole(output, Manner()))
+        )
+    )
+    seen: list[Path] = []
+    original = read_film
+
+    def counting(path: Path, **options: Any) -> Film:
+        seen.append(path)
+        return original(path, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("radedit.lib.batch.line.read_film", counting)
+        thread.start()
+        while len(seen) < pace.seats:
+            assert thread.is_alive()
+            thread.join(0.05)
+        thread.join(1.0)  # time enough to read more, were there room
+        assert len(seen) == pace.seats
+        gate.set()
+        thread.join(300)
+    assert states(done[0][0]) == {"edited": 7}
+
+
+def test_a_broken_film_is_told_in_a_sentence_and_the_others_are_edited(
+    run_line: Run, write_films: Write, tmp_path: Path
+) -> None:
+    source = write_films(tmp_path / "films", 3)
+    broken = source / "film-001.dcm"
+    broken.write_bytes(broken.read_bytes()[:-5000])
+    rows, _ = run_line(source, FolderArchive(tmp_path / "out"))
+    assert states(rows) == {"edited": 2, "failed": 1}
+    (failed,) = [row for row in rows if row["state"] == "failed"]
+    assert failed["input"] == "film-001.dcm"
+    assert failed["why"].endswith(".")
+    assert "Geheim" not in str(rows)
+
+
+def test_batches_have_one_shape_and_their_edits_are_those_of_films_alone(
+    run_line: Run, write_films: Write, tmp_path: Path, editor: Editor
+) -> None:
+    source = write_films(tmp_path / "films", 3)
+    sizes: list[int] = []
+    hook = editor.backbone().unet.register_forward_pre_hook(
+        lambda _, args, named: sizes.append(len(args[0] if args else named["sample"])),
+        with_kwargs=True,
+    )
+    try:
+        rows, _ = run_line(source, FolderArchive(tmp_path / "two"), pace=Pace(2, 2, 1))
+    finally:
+        hook.remove()
+    assert states(rows) == {"edited": 3}
+    assert len(sizes) % 2 == 0
+    assert sizes[: len(sizes) // 2] * 2 == sizes, "the last batch, of one film, is as the others"
+    alone, _ = run_line(source, FolderArchive(tmp_path / "one"))
+    by_film = {row["film"]: tmp_path / "one" / row["files"]["sc"] for row in alone}
+    for row in rows:
+        one = pydicom.dcmread(by_film[row["film"]]).pixel_array.astype(int)
+        two = pydicom.dcmread(tmp_path / "two" / row["files"]["sc"]).pixel_array.astype(int)
+        assert np.abs(one - two).max() <= BOUND
+
+
+def test_a_batch_for_which_memory_does_not_suffice_is_halved(
+    run_line: Run, write_films: Write, tmp_path: Path, editor: Editor
+) -> None:
+    def too_much(_: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        if len(args[0] if args else named["sample"]) > 4:  # two films have up to four rows
+            raise torch.OutOfMemoryError("no room")
+
+    hook = editor.backbone().unet.register_forward_pre_hook(too_much, with_kwargs=True)
+    try:
+        rows, _ = run_line(
+            write_films(tmp_path / "films", 3), FolderArchive(tmp_path / "out"), pace=Pace(3, 2, 1)
+        )
+    finally:
+        hook.remove()
+    assert states(rows) == {"edited": 3}, rows
+
+
+def test_what_fails_in_a_batch_fails_alone(
+    run_line: Run, write_films: Write, tmp_path: Path, editor: Editor, monkeypatch: Any
+) -> None:
+    original, poison = editor.edit_batch, "1.2.826.0.1.3680043.10.6.2.1.1"
+
+    def edit_batch(cases: Any, *rest: Any) -> list[Edited]:
+        if any(case.case.film.sop_instance_uid == poison for case in cases):
+            raise ZeroDivisionError("Geheim")
+        return original(cases, *rest)
+
+    monkeypatch.setattr(editor, "edit_batch", edit_batch)
+    rows, _ = run_line(
+        write_films(tmp_path / "films", 3), FolderArchive(tmp_path / "out"), pace=Pace(2, 2, 1)
+    )
+    assert states(rows) == {"edited": 2, "failed": 1}
+    (failed,) = [row for row in rows if row["state"] == "failed"]
+    assert failed["film"] == poison
+    assert "ZeroDivisionError" in failed["why"]
+    assert "Geheim" not in failed["why"]
