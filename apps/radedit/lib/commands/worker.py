@@ -9,6 +9,7 @@ import typer
 
 from radedit.lib.commands.console import refusals
 from radedit.lib.commands.jobs import Database
+from radedit.lib.jobs.model import TOGETHER
 
 
 def worker(
@@ -21,7 +22,9 @@ def worker(
     device: Annotated[
         str | None, typer.Option(help="torch device.", show_default="setting")
     ] = None,
-    batch: Annotated[int, typer.Option(min=1, help="Waiting jobs that may run together.")] = 4,
+    batch: Annotated[
+        int, typer.Option(min=1, help="Waiting jobs that may run together.")
+    ] = TOGETHER,
     name: Annotated[str | None, typer.Option(hidden=True)] = None,
     parent: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:

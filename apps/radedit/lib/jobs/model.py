@@ -13,6 +13,7 @@ State = Literal["queued", "running", "done", "failed", "cancelled"]
 STATES: Final[tuple[State, ...]] = ("queued", "running", "done", "failed", "cancelled")
 ENDED: Final[frozenset[State]] = frozenset({"done", "failed", "cancelled"})
 EDIT: Final = "edit"  # the one kind of job there is
+TOGETHER: Final = 4  # waiting jobs that share a batch at most, unless a worker is told otherwise
 STORING: Final = "storing"  # the stage that cannot be cancelled any more
 
 

@@ -57,7 +57,11 @@ class JobQueue:
 
         migrate(self.database)
         engine = open_engine(self.database)
-        self._client = DBOSClient(system_database_engine=engine, application_name=APPLICATION)
+        self._client = DBOSClient(
+            system_database_engine=engine,
+            application_name=APPLICATION,
+            retry_connection_errors=False,  # who asks can wait, and shall end when told to
+        )
         self._engine = engine
 
     def stop(self) -> None:

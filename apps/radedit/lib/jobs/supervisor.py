@@ -17,6 +17,7 @@ import sqlalchemy as sa
 
 from radedit.lib.jobs.database import VARIABLE
 from radedit.lib.jobs.heartbeat import Heartbeat
+from radedit.lib.jobs.model import TOGETHER
 from radedit.lib.jobs.queue import JobQueue
 
 LOOK_S: Final = 0.5
@@ -26,12 +27,15 @@ logger = logging.getLogger(__name__)
 
 
 def devices(device: str) -> list[str]:
-    """Name the device of each worker: every GPU for "cuda", else the one that is named."""
+    """Name the device of each worker: every GPU for "cuda", else the one that is named.
+
+    Where "cuda" finds no GPU, one worker is named it all the same, and refuses in a sentence.
+    """
     if device != "cuda":
         return [device]
     import torch
 
-    return [f"cuda:{number}" for number in range(torch.cuda.device_count())] or ["cpu"]
+    return [f"cuda:{number}" for number in range(torch.cuda.device_count())] or [device]
 
 
 @dataclass
@@ -59,7 +63,7 @@ class Crew:
     studies: str
     conf: Mapping[str, str] = field(default_factory=dict)
     devices: Sequence[str] = ("cpu",)
-    most: int = 4
+    most: int = TOGETHER
 
 
 class Supervisor:
@@ -85,7 +89,7 @@ class Supervisor:
         """End the workers; what they ran is queued for whoever comes next."""
         self._stopping.set()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(END_S)  # it may wait for a database that is away
         running = [slot.process for slot in self._slots if slot.process is not None]
         for process in running:
             process.terminate()

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from radedit.lib.errors import JobsError, ParameterError
 from radedit.lib.jobs.database import open_engine
 from radedit.lib.jobs.heartbeat import BEAT_S, Heartbeat
+from radedit.lib.jobs.model import TOGETHER
 from radedit.lib.jobs.queue import APPLICATION, TURN, JobQueue
 from radedit.lib.settings import Settings, load_settings
 
@@ -31,7 +32,6 @@ VERSION: Final = "1"  # of the turn's workflow: workers of one version run each 
 POLL_S: Final = 0.25  # how soon a waiting job is seen
 LOOK_S: Final = 3.0  # how often dead workers are looked for
 ADOPT_S: Final = 15.0  # and jobs that were left behind
-MOST: Final = 4
 CONF_KEYS: Final = ("output", "cache", "cache_gb", "bundles")
 logger = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class WorkerConfig:
     studies: str
     conf: Mapping[str, str] = field(default_factory=dict)
     device: str | None = None
-    most: int = MOST
+    most: int = TOGETHER
     name: str = field(default_factory=lambda: uuid4().hex[:12])
     parent: int | None = None
 
@@ -90,7 +90,10 @@ def run_worker(config: WorkerConfig) -> None:
                 adopted = time.monotonic()
         except (sa.exc.SQLAlchemyError, JobsError) as error:
             logger.warning("the jobs' database does not answer (%s)", type(error).__name__)
-    heartbeat.hand_on(config.name)
+    try:
+        heartbeat.hand_on(config.name)
+    except sa.exc.SQLAlchemyError as error:  # who finds this worker silent does it
+        logger.warning("the jobs' database does not answer (%s)", type(error).__name__)
     logger.info("worker %s ends", config.name)
     logging.shutdown()
     os._exit(0)  # a turn may still be in the middle of a step, which nobody waits for
