@@ -5,6 +5,7 @@ Slicer's own Python need not be changed for it, and it says every failure in one
 
 from __future__ import annotations
 
+import http.client
 import json
 import socket
 import urllib.error
@@ -16,6 +17,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 TIMEOUT_S = 20.0
+MAX_STUDIES = 200  # in a list that somebody chooses from
 MAX_BYTES = 512 * 2**20  # of one answer: films are 10 to 100 MB
 DICOM_PARTS = 'multipart/related; type="application/dicom"'
 FILM_MODALITIES = ("CR", "DX")
@@ -88,10 +90,11 @@ class Client:
 
     def __init__(self, url: str, token: str = "", timeout_s: float = TIMEOUT_S) -> None:
         self.url = url.strip().rstrip("/")
-        parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
+        if not _is_address(self.url):
             raise ServerError("The server's address must be http(s)://HOST:PORT.")
         self._token = token.strip()
+        if not (self._token.isascii() and self._token.isprintable()):
+            raise ServerError("The token holds letters that no token has; copy it again.")
         self._timeout_s = timeout_s
         # A redirection would take the token to wherever it points.
         self._opener = urllib.request.build_opener(_NoRedirection())
@@ -104,8 +107,8 @@ class Client:
         """Find a film on the server by its SOP Instance UID; ServerError when it is not there."""
         return str(self._object("GET", "/radedit/images", {"sop_instance_uid": sop_uid})["image"])
 
-    def studies(self, limit: int = 200) -> list[Study]:
-        """List the studies of the archive."""
+    def studies(self, limit: int = MAX_STUDIES) -> list[Study]:
+        """List studies of the archive, so many at most."""
         query = {"limit": str(limit), "includefield": "StudyDescription"}
         rows = self._list("/dicom-web/studies", query)
         return [Study(_value(r, "0020000D"), _title(r, _STUDY_TITLE)) for r in rows]
@@ -200,8 +203,10 @@ class Client:
                 f"The server cannot be reached ({type(error.reason).__name__}); see that it runs "
                 "at this address."
             ) from error
-        except OSError as error:
-            raise ServerError("The server broke off in the middle; try again.") from error
+        except (OSError, http.client.IncompleteRead) as error:
+            raise _broken_off() from error
+        except (http.client.HTTPException, ValueError) as error:  # speaks no HTTP, or has no name
+            raise _unusable() from error
 
 
 class _NoRedirection(urllib.request.HTTPRedirectHandler):
@@ -213,10 +218,22 @@ _STUDY_TITLE = ("00080020", "00100010", "00100020", "00081030")  # date, name, i
 _SERIES_TITLE = ("00080060", "0008103E", "00200011")  # modality, description, number
 
 
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    origin = parts.scheme in ("http", "https") and parts.hostname and port != 0
+    return bool(origin and not (parts.username or parts.path or parts.query or parts.fragment))
+
+
 def _read(answer: Any) -> tuple[str, bytes]:
     body = answer.read(MAX_BYTES + 1)
     if len(body) > MAX_BYTES:
         raise ServerError(f"The server's answer is larger than {MAX_BYTES >> 20} MiB.")
+    if answer.length:  # of what was announced, so much did not come
+        raise _broken_off()
     return answer.headers.get("Content-Type", ""), body
 
 
@@ -233,6 +250,10 @@ def _refusal(error: urllib.error.HTTPError) -> str:
 
 def _too_slow(timeout_s: float) -> ServerError:
     return ServerError(f"The server gave no answer within {timeout_s:g} s; see what it does.")
+
+
+def _broken_off() -> ServerError:
+    return ServerError("The server broke off in the middle; try again.")
 
 
 def _unusable() -> ServerError:
@@ -286,5 +307,5 @@ def _first_part(kind: str, body: bytes) -> bytes:
     start = body.find(b"\r\n\r\n")
     end = body.find(b"\r\n--" + boundary.encode("latin-1"), start)
     if start < 0 or end < 0:
-        raise ServerError("The server's answer is cut off; try again.")
+        raise _broken_off()
     return body[start + 4 : end]

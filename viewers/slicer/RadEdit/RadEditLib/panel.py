@@ -7,12 +7,13 @@ Threads would not do: Slicer's Python gets no time of its own while the window w
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 import qt
 import slicer
 
-from .client import Client, FilmId, Job, ServerError, Study
+from .client import MAX_STUDIES, Client, FilmId, Job, ServerError, Study
 from .logic import Drawn, EditError, Logic, drawn_segments
 from .parameter import PREFIX, Parameter, remembered
 from .views import side_by_side
@@ -25,6 +26,7 @@ NO_MASK, DRAWN = "none", "drawn segments"
 SERVERS_OWN = "server's default"
 NUMBERS = {"steps": int, "skip": float, "guidance": float, "seed": int}
 WORDS = ("method", "support")
+_TO_QUOTE = re.compile(r'[\s"+,()~]')  # what ends a name of the mask language
 
 
 class Panel:
@@ -124,7 +126,8 @@ class Panel:
         _refill(self.ui.study, [study.title for study in self._studies])
         self._list_films()
         self.ui.runButton.setEnabled(True)
-        self._say(f"Connected; {len(self._studies)} studies.")
+        first = "the first " if len(self._studies) == MAX_STUDIES else ""
+        self._say(f"Connected; {first}{len(self._studies)} studies.")
 
     def _offer(self, options: dict[str, Any]) -> None:
         """Fill the lists, and bound the numbers, with what the server knows."""
@@ -132,8 +135,9 @@ class Panel:
         _refill(self.ui.editMask, [DRAWN, *tasks])
         _refill(self.ui.keepMask, [NO_MASK, DRAWN, *tasks])
         _refill(self.ui.prompt, [str(p["text"]) for p in options.get("prompts", [])])
-        _refill(self.ui.model, [SERVERS_OWN, *options.get("models", [])])
-        kept = remembered(self.settings, NUMBERS)
+        kept = remembered(self.settings, {**NUMBERS, **dict.fromkeys(WORDS, str)})
+        _refill(self.ui.model, [SERVERS_OWN, *options.get("models", [])], kept.edit_model)
+        self.ui.sameStudy.setChecked(kept.study_mode == "same")
         for name, about in options["parameters"].items():
             widget = getattr(self.ui, name, None)
             if widget is None:
@@ -143,8 +147,8 @@ class Panel:
                 _bound(widget, NUMBERS[name], about)
                 widget.setValue(kept.numbers.get(name, NUMBERS[name](about["default"])))
             elif name in WORDS:
-                _refill(widget, list(about["choices"]))
-                widget.setCurrentText(str(about["default"]))
+                default = str(about["default"])
+                _refill(widget, list(about["choices"]), default, kept.numbers.get(name, default))
 
     def _list_films(self) -> None:
         index = self.ui.study.currentIndex
@@ -221,6 +225,7 @@ class Panel:
             self._say(str(error))
 
     def _running(self, is_running: bool) -> None:
+        self.ui.connectButton.setEnabled(not is_running)  # the job is asked after at this server
         self.ui.runButton.setEnabled(not is_running)
         self.ui.cancelButton.setEnabled(is_running)
         self.ui.progress.setVisible(is_running)
@@ -233,9 +238,9 @@ def _mask_names(tasks: list[dict[str, Any]]) -> list[str]:
     """Name each task's labels, and all of them together, in the server's mask language."""
     named = []
     for task in tasks:
-        whole = f"task:{task['name']}"
+        whole = str(task["name"])
         named += [whole, *(f"{whole}:{label}" for label in task.get("labels", []))]
-    return named
+    return [f'task:"{name}"' if _TO_QUOTE.search(name) else f"task:{name}" for name in named]
 
 
 def _written(combo: Any) -> str:
@@ -252,10 +257,14 @@ def _drawn(combo: Any, selector: Any) -> Drawn | None:
     return drawn
 
 
-def _refill(combo: Any, items: list[str]) -> None:
+def _refill(combo: Any, items: list[str], *chosen: str) -> None:
+    """Give a list other items; the last of the chosen that is among them is shown."""
     blocked = combo.blockSignals(True)
     combo.clear()
     combo.addItems(items)
+    for item in chosen:
+        if item in items:
+            combo.setCurrentText(item)
     combo.blockSignals(blocked)
 
 

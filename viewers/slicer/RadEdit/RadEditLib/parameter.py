@@ -31,8 +31,8 @@ class Parameter:
     Attributes
     ----------
     prompt : what should be seen
-    edit_mask, keep_mask : in the server's mask language, such as "task:lung_segmentation:left
-        lung"; "" = none. Masks drawn in Slicer are `DRAWN_EDIT` and `DRAWN_KEEP`.
+    edit_mask, keep_mask : in the server's mask language, such as "task:lung_segmentation:left";
+        "" = none. Masks drawn in Slicer are `DRAWN_EDIT` and `DRAWN_KEEP`.
     invert_prompt : what is seen now; "" = the server's default
     edit_model : "" = the server's default
     study_mode : "new" (a study of its own) or "same"
@@ -79,7 +79,7 @@ def remembered(settings: Settings, numbers: Mapping[str, type]) -> Parameter:
 
     Parameters
     ----------
-    numbers : name to type of the numbers that the server knows
+    numbers : name to type of what `Parameter.numbers` holds
     """
     kept = {f.name: f.default for f in fields(Parameter) if f.name in ("edit_model", "study_mode")}
     texts = {name: str(settings.value(PREFIX + name, default)) for name, default in kept.items()}

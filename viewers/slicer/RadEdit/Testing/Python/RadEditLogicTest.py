@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import socket
 import sys
+import threading
 import unittest
 import zlib
 from pathlib import Path
@@ -170,13 +172,55 @@ class RequestTest(unittest.TestCase):
         self.assertEqual(dict(remembered(settings, {"steps": int}).numbers), {})
 
     def test_an_address_that_is_none_is_refused(self) -> None:
-        for address in ("", "127.0.0.1:8000", "file:///etc", "http://user:pw@host"):
-            with self.assertRaises(ServerError):
+        for address in (
+            "", "127.0.0.1:8000", "file:///etc", "http://user:pw@host", "http://[::1",
+            "http://host:abc", "http://host:99999", "http://host/ohif", "http://host?a=b",
+        ):  # fmt: skip
+            with self.subTest(address), self.assertRaisesRegex(ServerError, "must be http"):
                 Client(address)
+
+    def test_a_token_that_no_request_can_carry_is_refused(self) -> None:
+        for token in ("geheim–token", "two\nlines"):
+            with self.assertRaisesRegex(ServerError, "copy it again"):
+                Client("http://127.0.0.1:1", token)
 
     def test_a_server_that_is_not_there_is_one_sentence(self) -> None:
         with self.assertRaisesRegex(ServerError, r"^The server cannot be reached \(\w+\); see"):
             Client("http://127.0.0.1:1", timeout_s=5).options()
+
+
+class AnswerTest(unittest.TestCase):
+    """A real port that answers what no RadEdit server does."""
+
+    def answered(self, content: bytes) -> ServerError:
+        """Ask a port that says one thing and hangs up."""
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+
+            def answer() -> None:
+                caller, _ = listening.accept()
+                with caller:
+                    caller.recv(65536)
+                    caller.sendall(content)
+
+            thread = threading.Thread(target=answer)
+            thread.start()
+            with self.assertRaises(ServerError) as caught:
+                Client(f"http://127.0.0.1:{listening.getsockname()[1]}", timeout_s=5).options()
+            thread.join(10)
+        return caught.exception
+
+    def test_a_port_that_speaks_no_http_is_one_sentence(self) -> None:
+        for content in (b"nonsense\r\n", b"\x15\x03\x03\x00\x02\x02\x46", b"HTTP/1.1 OK\r\n\r\n"):
+            self.assertRegex(str(self.answered(content)), "no RadEdit server; check the address")
+
+    def test_an_answer_that_breaks_off_is_one_sentence(self) -> None:
+        start = b"HTTP/1.1 200 OK\r\n"
+        for content in (
+            start + b"Transfer-Encoding: chunked\r\n\r\nff\r\n{",
+            start + b"Content-Length: 99\r\n\r\n{",
+            b"",
+        ):
+            self.assertRegex(str(self.answered(content)), "broke off in the middle")
 
 
 class SegmentsTest(unittest.TestCase):

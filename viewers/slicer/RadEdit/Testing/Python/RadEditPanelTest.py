@@ -31,7 +31,7 @@ OPTIONS = {
         "band_px": {"default": 32, "minimum": 0, "maximum": 512, "help": "not in this window"},
     },
     "models": ["phantom"],
-    "mask_tasks": [{"name": "lung_segmentation", "labels": ["left", "right"]}],
+    "mask_tasks": [{"name": "lung_segmentation", "labels": ["left", "right lung"]}],
     "prompts": [{"text": "No pneumothorax", "group": "removal"}],
 }
 
@@ -77,7 +77,11 @@ class PanelTest(unittest.TestCase):
 
     def test_masks_can_be_drawn_or_found_by_any_task_of_the_server(self) -> None:
         self.panel._offer(OPTIONS)
-        tasks = [f"task:lung_segmentation{label}" for label in ("", ":left", ":right")]
+        tasks = [
+            "task:lung_segmentation",
+            "task:lung_segmentation:left",
+            'task:"lung_segmentation:right lung"',
+        ]
         self.assertEqual(self.ui.editMask.items, ["drawn segments", *tasks])
         self.assertEqual(self.ui.keepMask.items, ["none", "drawn segments", *tasks])
         self.ui.editMask.setCurrentText("task:lung_segmentation:left")
@@ -91,10 +95,34 @@ class PanelTest(unittest.TestCase):
         self.ui.model.setCurrentText("phantom")
         self.assertEqual(self.panel.parameter().edit_model, "phantom")
 
-    def test_numbers_of_the_last_session_come_back(self) -> None:
-        self.settings["RadEdit/numbers/steps"] = "12"
+    def test_the_choices_of_the_last_session_come_back(self) -> None:
         self.panel._offer(OPTIONS)
-        self.assertEqual(self.ui.steps.value, 12)
+        self.ui.steps.setValue(12)
+        self.ui.method.setCurrentText("diffedit")
+        self.ui.support.setCurrentText("free")
+        self.ui.model.setCurrentText("phantom")
+        self.ui.sameStudy.setChecked(True)
+        chosen = self.panel.parameter()
+        chosen.remember(self.settings)
+        self.ui = stub_qt.load_ui()
+        Panel(self.ui, self.scene, self.settings)._offer(OPTIONS)
+        found = (self.ui.steps.value, self.ui.method.currentText, self.ui.support.currentText)
+        self.assertEqual(found, (12, "diffedit", "free"))
+        self.assertEqual(self.ui.model.currentText, "phantom")
+        self.assertTrue(self.ui.sameStudy.checked)
+
+    def test_a_choice_that_this_server_does_not_have_is_its_own_default(self) -> None:
+        kept = {"numbers/method": "another", "numbers/steps": "many", "edit_model": "gone"}
+        self.settings.update({f"RadEdit/{name}": value for name, value in kept.items()})
+        self.panel._offer(OPTIONS)
+        self.assertEqual((self.ui.method.currentText, self.ui.steps.value), ("radedit", 100))
+        self.assertEqual(self.panel.parameter().edit_model, "")
+
+    def test_another_server_is_not_connected_to_while_an_edit_runs(self) -> None:
+        self.panel._running(True)
+        self.assertFalse(self.ui.connectButton.enabled)
+        self.panel.close()
+        self.assertTrue(self.ui.connectButton.enabled)
 
     def test_a_job_that_was_running_is_let_go_when_the_scene_closes(self) -> None:
         self.panel.job = Job("1", "running", 1, 9, "editing", "", {})
@@ -116,12 +144,6 @@ class PanelTest(unittest.TestCase):
         self.assertRegex(self.ui.message.text, "cannot be reached .* may go on there")
         self.assertTrue(self.ui.runButton.enabled)
         self.assertIsNone(self.panel.job)
-
-    def test_the_token_is_never_kept(self) -> None:
-        self.ui.token.setText("geheim")
-        self.ui.connectButton.click()
-        self.panel.parameter().remember(self.settings)
-        self.assertNotIn("geheim", str(self.settings))
 
     def test_the_ui_file_is_where_the_window_looks_for_it(self) -> None:
         self.assertEqual(Path(panel_module.resource("UI/RadEdit.ui")), stub_qt.UI)

@@ -38,7 +38,8 @@ class ServerTest(unittest.TestCase):
     def setUp(self) -> None:
         self.scene = slicer.vtkMRMLScene()
         self.ui = stub_qt.load_ui()
-        self.panel = Panel(self.ui, self.scene, stub_qt.Settings())
+        self.settings = stub_qt.Settings()
+        self.panel = Panel(self.ui, self.scene, self.settings)
         self.ui.server.setText(SERVER)
         self.ui.connectButton.click()
         self.assertRegex(self.ui.message.text, r"^Connected; \d+ studies\.$")
@@ -109,6 +110,16 @@ class ServerTest(unittest.TestCase):
     def test_a_film_that_the_server_does_not_have_is_said_in_one_sentence(self) -> None:
         with self.assertRaisesRegex(ServerError, r"^There is no .*\.$"):
             self.panel.logic.client.image_of("1.2.3.4.5")
+
+    def test_the_address_is_kept_for_the_next_session_and_the_token_is_not(self) -> None:
+        if not TOKEN:
+            self.skipTest("the server has no token")
+        self.load()
+        self.ui.editMask.setCurrentText("task:lung_segmentation:left")
+        self.run_edit("No pneumothorax")
+        self.assertEqual(self.settings["RadEdit/server"], SERVER)
+        self.assertEqual(self.settings["RadEdit/numbers/steps"], STEPS)
+        self.assertNotIn(TOKEN, str(self.settings))
 
     def test_a_wrong_token_is_said_in_one_sentence(self) -> None:
         if not TOKEN:

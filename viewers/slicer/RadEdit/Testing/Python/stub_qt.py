@@ -70,6 +70,9 @@ class Button(Widget):
         super().__init__()
         self.clicked, self.checked = Signal(), False
 
+    def setChecked(self, checked: bool) -> None:
+        self.checked = checked
+
     def click(self) -> None:
         assert self.enabled, "a user cannot press a button that is not enabled"
         self.clicked.emit(False)
