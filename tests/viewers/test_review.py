@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -110,10 +111,16 @@ def test_edits_are_read_by_keyboard_alone(page: Page, place: Place, edits: list[
     assert np.abs(seen(stage(page)) - original).max() > 30
     page.keyboard.press("ArrowLeft")
     expect(page.get_by_role("slider")).to_have_value("45")
+    difference = stage(page).get_by_role("img", name="What changed")
+    expect(difference).to_have_count(0)  # hidden, and so no picture to anybody
     page.keyboard.press("d")
+    expect(difference).to_be_visible()
     keep_picture(page, "review-difference")
 
     say(page, "a", "")
+    expect(difference).to_have_count(0)  # each edit is first seen without it
+    page.keyboard.press("d")
+    expect(difference).to_be_visible()
     expect(about.locator("blockquote")).to_have_text(HOSTILE)  # as text; no dialog has come
     say(page, "r", "the finding does not look real")
     expect(about).to_contain_text(edits[2])
@@ -158,6 +165,40 @@ def test_blinded_first_tells_nothing_before_the_answer(
     rows = readings(place, "Cleo")
     assert [row["kind"] for row in rows] == ["blinded", "decision"]
     assert rows[0]["is_right"] == ("yes" if rows[0]["edited_side"] == "b" else "no")
+
+
+def test_what_was_opened_is_read_openly_by_who_then_reads_blinded(
+    page: Page, place: Place, edits: list[str]
+) -> None:
+    begin(page, place, "Gina")
+    page.evaluate("sessionStorage.clear()")
+    begin(page, place, "Gina", blinded=True)
+    expect(page.get_by_text("EDITED, SYNTHETIC")).to_be_visible()
+    say(page, "a", "convincing")
+    expect(page.get_by_role("button", name="Cannot tell")).to_be_visible()  # the next is hidden
+    page.keyboard.press("p")
+    ready(page)
+    expect(page.get_by_text("EDITED, SYNTHETIC")).to_be_visible()
+    assert [row["kind"] for row in readings(place, "Gina")] == ["opened", "decision"]
+
+
+def test_every_edit_is_seen_finer_when_zoomed_in_and_flicker_ends_with_a_swap(
+    page: Page, place: Place, edits: list[str]
+) -> None:
+    begin(page, place, "Hugo")
+    edited = stage(page).get_by_role("img", name="Edited film")
+    for _ in range(2):
+        expect(edited).to_have_attribute("src", re.compile("side=1200"))
+        page.keyboard.press("+")
+        page.keyboard.press("+")
+        expect(edited).to_have_attribute("src", re.compile("side=4096"))
+        page.keyboard.press("n")
+        ready(page)
+    flicker = page.get_by_role("button", name="Flicker")
+    page.keyboard.press("f")
+    expect(flicker).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("Space")
+    expect(flicker).to_have_attribute("aria-pressed", "false")
 
 
 def test_two_readers_agreement_and_a_report_for_the_archive(

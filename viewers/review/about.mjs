@@ -1,13 +1,15 @@
 // What is told of an edit, and of the readers: made of elements and text, never of markup.
+import { report } from './api.mjs';
 
 export function aboutEdit(told, keep) {
-  const { model, method, steps, skip, guidance, seed, support, ...others } = told.parameters;
-  const figures = { method, steps, skip, guidance, seed, support, ...others };
+  const {
+    model, prompt, invert_prompt: invertPrompt, edit_mask: editMask, keep_mask: keepMask, ...figures
+  } = told.parameters;
   return [
-    titled('Prompt', make('blockquote', told.prompt)),
-    told.invert_prompt && titled('Inverted with', make('blockquote', told.invert_prompt)),
+    titled('Prompt', make('blockquote', prompt)),
+    invertPrompt && titled('Inverted with', make('blockquote', invertPrompt)),
     titled('Scores', table(Object.entries(told.scores).map(([name, value]) => [name, scored(value)]))),
-    titled('Masks', table([['may change', told.edit_mask || '-'], ['must stay', told.keep_mask || 'none']])),
+    titled('Masks', table([['may change', editMask || '-'], ['must stay', keepMask || 'none']])),
     titled('Model', table([['name', model], ['weights', told.model_sha256.slice(0, 16)], ['program', told.tool_version]])),
     folded('Parameters', table([...Object.entries(figures), ['made', when(told.created)], ['edit', told.edit_id]])),
     told.events.some(event => event.kind !== 'opened') && titled('You said', said(told.events, keep)),
@@ -19,7 +21,7 @@ function said(events, keep) {
     const item = make('li', `${when(event.time)}: ${spoken(event)} `);
     if (event.kind === 'decision') {
       const link = make('a', 'DICOM SR');
-      link.href = `/review/api/events/${event.number}/report.dcm`;
+      link.href = report(event.number);
       const store = make('button', 'Store in archive');
       store.type = 'button';
       store.addEventListener('click', () => keep(event));

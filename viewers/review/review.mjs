@@ -8,7 +8,9 @@ const KEPT = 'radedit-review'; // of this tab only: workstations are shared
 const VERDICTS = { accept: 'Accept', reject: 'Reject', unsure: 'Unsure' };
 const NEEDS_REASON = new Set(['reject', 'unsure']);
 const GUESSES = { a: 'Left is edited', b: 'Right is edited', unsure: 'Cannot tell' };
-const state = { reader: '', blinded: false, edits: [], current: null, hidden: false, masks: true };
+const state = {
+  reader: '', blinded: false, edits: [], current: null, hidden: false, masks: true, difference: false,
+};
 const stage = new Stage($('stage'), border => {
   $('slider').value = border;
 });
@@ -96,7 +98,7 @@ async function show(uid) {
   for (const button of $('edits').querySelectorAll('button')) {
     button.toggleAttribute('aria-current', button.dataset.uid === uid);
   }
-  state.hidden = state.blinded && !edit.answered;
+  state.hidden = state.blinded && !edit.known;
   $('tools').hidden = state.hidden;
   $('about').replaceChildren();
   stage.clear(); // nobody shall judge one edit by the pictures of another
@@ -112,14 +114,15 @@ async function ask(uid) {
 }
 
 async function tell(uid, edit) {
-  if (!edit.answered && !edit.decision) {
+  if (!edit.known) {
     await api.say(uid, { reader: state.reader, kind: 'opened' });
+    edit.known = true;
   }
   const told = await api.edit(uid, state.reader);
   if (uid !== state.current) return;
   $('about').replaceChildren(...aboutEdit(told, event => attempt(() => keep(event))));
   setMasks(state.masks);
-  setPressed('difference', false);
+  setDifference(false);
   setPressed('flicker', false);
   await stage.open(uid, state.reader, told.masks);
 }
@@ -197,10 +200,15 @@ function setMasks(isShown) {
   setPressed('masks', isShown);
 }
 
-function toggleDifference() {
-  const isShown = $('difference').getAttribute('aria-pressed') !== 'true';
+function setDifference(isShown) {
+  state.difference = isShown;
   $('stage').classList.toggle('with-difference', isShown);
   setPressed('difference', isShown);
+}
+
+function swap() {
+  stage.swap();
+  setPressed('flicker', false);
 }
 
 async function showAgreement() {
@@ -212,7 +220,7 @@ const flicker = () => setPressed('flicker', stage.toggleFlicker());
 $('slider').addEventListener('input', () => stage.setBorder(Number($('slider').value)));
 $('flicker').addEventListener('click', flicker);
 $('masks').addEventListener('click', () => setMasks(!state.masks));
-$('difference').addEventListener('click', toggleDifference);
+$('difference').addEventListener('click', () => setDifference(!state.difference));
 $('fit').addEventListener('click', () => stage.fit());
 $('who').addEventListener('click', welcome);
 $('show-help').addEventListener('click', () => $('help').showModal());
@@ -233,8 +241,8 @@ const OPEN = {
   u: () => decide('unsure'),
   f: flicker,
   m: () => setMasks(!state.masks),
-  d: toggleDifference,
-  ' ': () => stage.swap(),
+  d: () => setDifference(!state.difference),
+  ' ': swap,
   ArrowLeft: () => stage.setBorder(stage.border - 5),
   ArrowRight: () => stage.setBorder(stage.border + 5),
 };

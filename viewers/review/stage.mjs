@@ -22,6 +22,7 @@ export class Stage {
     this.offset = [0, 0];
     this.border = 50;
     this.swapped = null;
+    this.isClose = false; // the pictures of the next films come at the smaller size again
     this.stopFlicker();
   }
 
@@ -124,8 +125,10 @@ export class Stage {
   zoomBy(factor) {
     this.zoom = Math.min(MAX_ZOOM, Math.max(1, this.zoom * factor));
     if (this.zoom === 1) this.offset = [0, 0];
-    if (this.zoom > 1.5 && !this.isClose) this.load(CLOSE_SIDE);
-    this.isClose = this.zoom > 1.5 || this.isClose;
+    if (this.zoom > 1.5 && !this.isClose) {
+      this.isClose = true;
+      this.load(CLOSE_SIDE);
+    }
     this.place();
   }
 

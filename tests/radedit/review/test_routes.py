@@ -24,7 +24,7 @@ def picture(answer) -> np.ndarray:
 def test_an_edit_is_told_with_its_scores_and_parameters(open_desk) -> None:
     desk = open_desk()
     told = desk.get(f"edits/{desk.uids[0]}", reader="Anna").json()
-    assert told["prompt"] == "Kein Erguss – ça va"
+    assert told["parameters"]["prompt"] == "Kein Erguss – ça va"
     assert told["scores"] == {"fidelity": 0.75, "directional similarity": None}
     assert told["parameters"]["steps"] == 20
     assert told["masks"] == ["edit mask", "keep mask", "left lung"]
@@ -114,6 +114,23 @@ def test_who_has_seen_the_edit_or_has_answered_cannot_answer_blinded(open_desk) 
     assert desk.say(desk.uids[0], reader="Ben", kind="blinded", answer="a").status_code == 400
 
 
+def test_an_edit_that_a_reader_has_opened_is_not_hidden_from_him_again(open_desk) -> None:
+    desk = open_desk(edits=2)
+    seen, unseen = desk.uids
+    desk.say(seen, reader="Anna", kind="opened")
+    for reader, told in (("Anna", {seen}), ("Ben", set())):
+        rows = desk.get("edits", reader=reader, blinded=True).json()["edits"]
+        assert {row["uid"] for row in rows if row["prompt"] is not None} == told
+        assert {row["uid"] for row in rows if row["known"]} == told
+    enforced = open_desk(blinded_first=True)  # the same readings, now served so
+    assert enforced.uids != desk.uids
+    assert enforced.get(f"edits/{seen}", reader="Anna").status_code == 200
+    assert enforced.get(f"edits/{seen}", reader="Ben").status_code == 403
+    decided = enforced.say(seen, reader="Anna", kind="decision", answer="accept")
+    assert decided.status_code == 201
+    assert enforced.get(f"edits/{unseen}", reader="Anna").status_code == 403
+
+
 def test_a_decision_is_written_down_and_a_second_one_follows_it(open_desk) -> None:
     desk = open_desk()
     uid = desk.uids[0]
@@ -171,6 +188,14 @@ def test_the_server_knows_better_than_the_page_who_reads(open_desk) -> None:
     desk = open_desk(identify=lambda request: "anna@clinic")
     said = desk.say(desk.uids[0], reader="Somebody else", kind="decision", answer="accept")
     assert said.json()["reader"] == "anna@clinic"
+
+
+def test_a_name_of_the_sign_on_that_no_reading_can_carry_is_said_to_be_that(open_desk) -> None:
+    desk = open_desk(identify=lambda request: "a" * 65)
+    refused = desk.get("edits")
+    assert refused.status_code == 400
+    assert "signed on with" in refused.json()["detail"]
+    assert "RADEDIT_OIDC_USER_CLAIM" in refused.json()["detail"]
 
 
 def test_the_table_holds_every_event_and_no_formula(open_desk) -> None:

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from radedit_dicom.edits import HeldEdit
 
 ARCHIVE = "A folder, or ADDRESS[#StudyUID]."
-_PARAMETERS = ("method", "model", "steps", "skip", "guidance", "seed", "support")
 
 
 def find(
@@ -66,14 +65,7 @@ def row(edit: HeldEdit) -> dict[str, Any]:
         "source": record.source_sop_instance_uid,
         "study": studies[0] if len(studies) == 1 else studies,
         "uids": {kind: held.sop_instance_uid for kind, held in edit.instances.items()},
-        "parameters": {
-            "prompt": record.prompt,
-            "invert_prompt": record.invert_prompt,
-            "edit_mask": record.edit_mask,
-            "keep_mask": record.keep_mask,
-            **{name: getattr(record, name) for name in _PARAMETERS},
-            **record.extra,
-        },
+        "parameters": record.parameters,
         "pixel_sha256": record.result_pixel_sha256,
         "model_sha256": record.model_sha256,
     }

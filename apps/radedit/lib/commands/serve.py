@@ -37,6 +37,9 @@ def serve(
         int, typer.Option(min=0, help="Processes that edit, for each device; 0: started elsewhere.")
     ] = 1,
     max_body_mb: Annotated[int, typer.Option(min=1, help="Largest request.")] = 256,
+    blinded_first: Annotated[
+        bool, typer.Option("--blinded-first", help="Readers say which film is edited, then see it.")
+    ] = False,
 ) -> None:
     """Serve films, edits and viewers at one address until Ctrl-C.
 
@@ -56,8 +59,9 @@ def serve(
             studies = str(folder)
         limits = Limits(max_body_mb * MB)
         config = ServerConfig(
-            studies, _pairs(conf or []), host, port, token, oidc, limits, certificate, key
-        )
+            studies, _pairs(conf or []), host, port, token, oidc, limits, certificate, key,
+            blinded_first,
+        )  # fmt: skip
         kept = (state or state_folder(studies)).expanduser().resolve()
         kept.mkdir(parents=True, exist_ok=True, mode=0o700)
         named = str(kept / "jobs.sqlite") if state else default_database(studies)

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,15 +62,11 @@ class Cases:
     results : holds the edits
     originals : holds the films they were made of; may be the same
     cache : folder for fetched objects
-    scope : which of the results are looked at; an empty one takes all
     """
 
-    def __init__(
-        self, results: Archive, originals: Archive, cache: Path, scope: Query | None = None
-    ) -> None:
+    def __init__(self, results: Archive, originals: Archive, cache: Path) -> None:
         self.results = results
         self._originals = originals
-        self._scope = scope or Query()
         self._ledger = Ledger(results)
         self._caches = (Cache(results, cache), Cache(originals, cache))
         self._lock = threading.Lock()
@@ -92,7 +88,7 @@ class Cases:
         """
         with self._lock:
             if fresh or time.monotonic() - self._at >= LISTED_S:
-                held = self._ledger.edits(self._scope)
+                held = self._ledger.edits(Query())
                 self._listed = {
                     edit.instances["sc"].sop_instance_uid: edit for edit in held if edit.is_complete
                 }
@@ -212,10 +208,3 @@ def scores_of(report: Dataset) -> dict[str, float | None]:
             elif name.get("CodeValue") == words.SCORE_MISSING.value:
                 found[str(item.get("TextValue"))] = None
     return found
-
-
-def parameters_of(edit: HeldEdit) -> dict[str, Any]:
-    """Give what an edit was asked for, by the names of the request."""
-    record = edit.record
-    names = ("method", "model", "steps", "skip", "guidance", "seed", "support")
-    return {name: getattr(record, name) for name in names} | dict(record.extra)

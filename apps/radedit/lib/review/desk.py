@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from fastapi import Request
 
-from radedit.lib.errors import NotFoundError
+from radedit.lib.errors import NotFoundError, ParameterError
 from radedit.lib.review import pictures
-from radedit.lib.review.cases import Cases, parameters_of
+from radedit.lib.review.cases import Cases
 from radedit.lib.review.events import Event, EventStore, checked_reader, newest
-from radedit_dicom.archive import Archive, Query
+from radedit_dicom.archive import Archive
 from radedit_dicom.vocabulary import EDIT_COLOUR, EDIT_LABEL, KEEP_COLOUR, KEEP_LABEL
 
 Identify = Callable[[Request], str | None]
@@ -31,7 +31,6 @@ class ReviewPlace:
     events : the SQLite file of readings
     pages : the folder viewers/review
     blinded_first : True: nobody is told which picture is edited before having answered
-    scope : which of the results are looked at
     """
 
     results: Archive
@@ -40,7 +39,6 @@ class ReviewPlace:
     events: Path
     pages: Path
     blinded_first: bool = False
-    scope: Query = field(default_factory=Query)
 
 
 class Review:
@@ -54,7 +52,7 @@ class Review:
 
     def __init__(self, place: ReviewPlace, identify: Identify | None = None) -> None:
         self.place = place
-        self.cases = Cases(place.results, place.originals, place.cache, place.scope)
+        self.cases = Cases(place.results, place.originals, place.cache)
         self.events = EventStore(place.events)
         self._identify = identify or (lambda request: None)
 
@@ -64,30 +62,43 @@ class Review:
         Raises
         ------
         ParameterError
-            Nobody is named.
+            Nobody is named, or by a name that a reading cannot carry.
         """
-        return checked_reader(self._identify(request) or given)
+        known = self._identify(request)
+        try:
+            return checked_reader(known or given)
+        except ParameterError as error:
+            if not known:
+                raise
+            raise ParameterError(
+                "The name that you signed on with cannot be a reader's; whoever runs the server "
+                f"can have RADEDIT_OIDC_USER_CLAIM name another claim. {error}"
+            ) from error
 
     def may_know(self, reader: str, uid: str) -> bool:
         """Whether a reader may be told which picture is the edited one."""
         if not self.place.blinded_first:
             return True
-        return (reader, uid) in newest(self.events.events(uid), "blinded")
+        return any(event.reader == reader for event in self.events.events(uid))
 
     def listing(self, reader: str, blinded: bool) -> dict[str, Any]:
-        """List the edits with what this reader has said; without what would give them away."""
+        """List the edits with what this reader has said; without what would give them away.
+
+        Whoever has said anything of an edit knows it: it was open, or the blinded answer came.
+        """
         said = self.events.events()
-        decided, answered = newest(said, "decision"), newest(said, "blinded")
+        decided = newest(said, "decision")
+        known = {(event.reader, event.sop_instance_uid) for event in said}
         rows = []
         for number, (uid, edit) in enumerate(self.cases.edits().items(), start=1):
-            hidden = (blinded or self.place.blinded_first) and (reader, uid) not in answered
+            hidden = (blinded or self.place.blinded_first) and (reader, uid) not in known
             mine = decided.get((reader, uid))
             rows.append(
                 {
                     "uid": uid,
                     "number": number,
                     "decision": mine.answer if mine else None,
-                    "answered": (reader, uid) in answered,
+                    "known": (reader, uid) in known,
                     "prompt": None if hidden else edit.record.prompt,
                     "created": None if hidden else edit.record.created,
                 }
@@ -98,23 +109,17 @@ class Review:
         """Tell everything about an edit."""
         edit = self.cases.edit(uid)
         record = edit.record
-        opened, events = self.cases.opened(uid), self.events.events(uid)
+        self.cases.opened(uid)  # a film that is gone is better said before its pictures fail
         return {
             "uid": uid,
             "edit_id": record.edit_id,
-            "study": edit.instances["sc"].study_instance_uid,
-            "prompt": record.prompt,
-            "invert_prompt": record.invert_prompt,
-            "edit_mask": record.edit_mask,
-            "keep_mask": record.keep_mask,
             "created": record.created,
             "model_sha256": record.model_sha256,
             "tool_version": record.tool_version,
-            "parameters": parameters_of(edit),
+            "parameters": record.parameters,
             "scores": dict(self.cases.scores(uid)),
-            "shape": opened.source.shape,
             "masks": sorted(self.cases.masks(uid)),
-            "events": [told(event) for event in events if event.reader == reader],
+            "events": [told(e) for e in self.events.events(uid) if e.reader == reader],
         }
 
     def picture(self, uid: str, shown: Shown, side: int) -> bytes:

@@ -101,7 +101,7 @@ def create_app(config: ServerConfig, parts: Parts) -> FastAPI:
         parts.queue, parts.label_app, films, config.limits, metrics, parts.is_stopping
     )
     app.include_router(jobs_api.create_router(place))
-    app.include_router(_review(parts))
+    app.include_router(_review(parts, config.blinded_first))
     app.include_router(archive.router)
     app.include_router(labelling.create_router(parts.label_app, config.limits.inferences))
     mount_viewers(app)
@@ -111,7 +111,7 @@ def create_app(config: ServerConfig, parts: Parts) -> FastAPI:
     return app
 
 
-def _review(parts: Parts) -> APIRouter:
+def _review(parts: Parts, blinded_first: bool) -> APIRouter:
     """Make the routes of the review page; who signed in by name is the reader."""
     place = ReviewPlace(
         results=parts.label_app.place.output,
@@ -119,6 +119,7 @@ def _review(parts: Parts) -> APIRouter:
         cache=parts.state / "review-cache",
         events=parts.state / "readings.sqlite",
         pages=viewer_folder("review"),
+        blinded_first=blinded_first,
     )
     return review.create_router(place, _reader)
 

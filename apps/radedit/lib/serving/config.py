@@ -67,6 +67,7 @@ class ServerConfig:
     token : who knows it is let in; "" = there is none
     oidc : whose signed tokens are let in; None = nobody's
     certificate, key : PEM files, both or none; with them it speaks https
+    blinded_first : readers of the review page say which film is edited before they are told
     """
 
     studies: str
@@ -78,6 +79,7 @@ class ServerConfig:
     limits: Limits = field(default_factory=Limits)
     certificate: Path | None = None
     key: Path | None = None
+    blinded_first: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what would leave the door open.
