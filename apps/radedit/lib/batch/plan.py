@@ -1,14 +1,11 @@
-"""What a batch run shall do; small enough to be handed to another process."""
+"""What a batch run shall do: plain values, for a process that holds no model to hand to others."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
-
-from radedit.lib.cases import EditRequest
-from radedit.lib.deliver import Manner
+from typing import Any, Final, Literal
 
 JOURNAL: Final = "outcomes.jsonl"
 TABLE: Final = "outcomes.csv"
@@ -50,8 +47,8 @@ class BatchPlan:
     ----------
     source : folder or address that films and `seg:` masks come from
     output : folder or address that results go to
-    request : what to do
-    manner : how results are written
+    request : what to do, the fields of `cases.EditRequest`
+    study, compression : how results are written, as in `deliver.Manner`
     work : the run's own folder: journal, table, summary, films on their way
     devices : torch devices, a process for each
     pace : of each process
@@ -60,21 +57,21 @@ class BatchPlan:
 
     source: str
     output: str
-    request: EditRequest
-    manner: Manner
+    request: Mapping[str, Any]
     work: Path
+    study: Literal["new", "same"] = "new"
+    compression: str = "none"
     devices: tuple[str, ...] = ("cpu",)
     pace: Pace = field(default_factory=Pace)
     derived: bool = False
 
     def facts(self) -> Mapping[str, Any]:
         """All that the outcomes follow from, but the model's weights; nothing secret."""
-        request = asdict(self.request)
         return {
             "source": self.source,
             "output": self.output,
-            "request": {**request, "parameters": dict(self.request.parameters)},
-            "study": self.manner.study_mode,
-            "compression": self.manner.compression,
+            "request": dict(self.request),
+            "study": self.study,
+            "compression": self.compression,
             "derived": self.derived,
         }

@@ -79,7 +79,7 @@ def work(plan: BatchPlan, device: str, threads: int | None, pipe: Connection) ->
     except Exception as error:  # the outermost edge of the process
         pipe.send(Refused(sentence(error)))
         return
-    pipe.send(Ready(shop.editor.backbone(plan.request.model).sha256))
+    pipe.send(Ready(shop.editor.backbone(shop.request.model).sha256))
     sending = threading.Lock()
 
     def tell(number: int, row: Row | None) -> None:
@@ -113,6 +113,8 @@ def _shop(plan: BatchPlan, device: str, threads: int | None) -> Any:
 
     from radedit.lib.batch.line import Shop
     from radedit.lib.batch.results import Results
+    from radedit.lib.cases import EditRequest
+    from radedit.lib.deliver import Manner, Outbox
     from radedit.lib.errors import ParameterError
     from radedit.lib.pipeline import Editor
     from radedit.lib.settings import load_settings
@@ -127,16 +129,22 @@ def _shop(plan: BatchPlan, device: str, threads: int | None) -> Any:
         torch.zeros(1, device=device)
     except (RuntimeError, AssertionError):  # the latter where torch knows no GPU at all
         raise ParameterError(f"the device '{device}' is not there; name another one.") from None
-    editor, access = Editor(settings), Access.from_environment()
-    editor.parameters(plan.request)
-    editor.backbone(plan.request.model).check_prompt(plan.request.prompt)
-    editor.scorer(plan.request.model)
-    address, _ = split_address(plan.source)
+    editor, access, request = (
+        Editor(settings),
+        Access.from_environment(),
+        EditRequest(**plan.request),
+    )
+    manner = Manner(plan.study, settings.pseudonym_key, plan.compression)
+    output = open_archive(plan.output, access)
+    editor.parameters(request)
+    Outbox(output, manner).check_writable()
+    editor.backbone(request.model).check_prompt(request.prompt)
+    editor.scorer(request.model)
     return Shop(
         editor=editor,
-        request=plan.request,
-        archive=open_archive(address, access),
-        results=Results(open_archive(plan.output, access), plan.manner),
+        request=request,
+        archive=open_archive(split_address(plan.source)[0], access),
+        results=Results(output, manner),
         cache=plan.work / FETCHED / str(os.getpid()),
         pace=plan.pace,
         derived=plan.derived,

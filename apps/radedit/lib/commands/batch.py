@@ -12,7 +12,7 @@ import typer
 
 from radedit.lib.commands import options as asked
 from radedit.lib.commands.console import AsJson, fail, print_json, refusals
-from radedit.lib.commands.places import destination, local, place
+from radedit.lib.commands.places import destination, place
 from radedit_dicom.locate import is_server
 
 if TYPE_CHECKING:
@@ -78,34 +78,32 @@ def batch(
     """
     with refusals():
         from radedit.lib.batch.plan import BatchPlan, Pace
-        from radedit.lib.cases import EditRequest
-        from radedit.lib.deliver import Outbox
         from radedit.lib.settings import load_settings
 
-        settings = load_settings()
-        manner = asked.manner_of(study, compress, settings.pseudonym_key)
-        Outbox(destination(output), manner).check_writable()
-        request = EditRequest(
-            prompt=prompt,
-            edit_mask=edit_mask,
-            keep_mask=keep_mask,
-            invert_prompt=invert_prompt,
-            film_text=film_text,
-            model=model,
-            parameters=asked.parameters(
+        destination(output)
+        asked.check_compression(compress)
+        request = {
+            "prompt": prompt,
+            "edit_mask": edit_mask,
+            "keep_mask": keep_mask,
+            "invert_prompt": invert_prompt,
+            "film_text": film_text,
+            "model": model,
+            "parameters": asked.parameters(
                 method=method, steps=steps, skip=skip, guidance=guidance, seed=seed,
                 support=support, keep=keep,
             ),
-        )  # fmt: skip
-        devices = _devices(device, settings.device)
+        }  # fmt: skip
+        devices = _devices(device, load_settings().device)
         gpu = any(name.startswith("cuda") for name in devices)
         each = threads or (4 if gpu else 2)
         plan = BatchPlan(
             source=_whole(source),
             output=_whole(output),
             request=request,
-            manner=manner,
             work=asked.folder(work),
+            study=asked.study_mode(study),
+            compression=compress,
             devices=devices,
             pace=Pace(films or (8 if gpu else 1), each, each),
             derived=derived,
@@ -118,9 +116,12 @@ def _whole(text: str) -> str:
 
 
 def _devices(given: list[str] | None, setting: str) -> tuple[str, ...]:
-    from radedit.lib.jobs.supervisor import devices
+    named = given or [setting]
+    if "cuda" in named:
+        from radedit.lib.jobs.supervisor import devices
 
-    return tuple(one for name in given or [setting] for one in devices(name))
+        named = [one for name in named for one in devices(name)]
+    return tuple(named)
 
 
 def _run(plan: BatchPlan, only: Path | None, as_json: bool) -> None:
@@ -128,8 +129,6 @@ def _run(plan: BatchPlan, only: Path | None, as_json: bool) -> None:
     from radedit.lib.batch.crew import Crew
 
     at = place(plan.source)
-    if not is_server(plan.source):
-        local(plan.source)
     cohort = Cohort(at.archive, at.scope, None if only is None else read_list(only.expanduser()))
     with _progress() as hear:
         crew = Crew(plan, cohort, hear)

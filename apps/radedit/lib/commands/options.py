@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from radedit.lib.parameters import PARAMETERS
-
-if TYPE_CHECKING:
-    from radedit.lib.deliver import Manner
 
 
 def number(name: str) -> Any:
@@ -46,27 +43,33 @@ def parameters(**given: int | float | str | None) -> dict[str, int | float | str
     return {name: value for name, value in given.items() if value is not None}
 
 
-def manner_of(study: str, compress: str, pseudonym_key: bytes) -> Manner:
-    """Read how results are written.
+def study_mode(text: str) -> Literal["new", "same"]:
+    """Read --study.
 
     Raises
     ------
     typer.BadParameter
-        There is no such study mode or compression.
+        There is no such mode.
     """
-    from radedit.lib.deliver import Manner
+    if text not in ("new", "same"):
+        raise typer.BadParameter("expected new or same", param_hint="--study")
+    return "same" if text == "same" else "new"
+
+
+def check_compression(name: str) -> None:
+    """Check --compress.
+
+    Raises
+    ------
+    typer.BadParameter
+        There is no such compression.
+    """
     from radedit_dicom.compression import SYNTAXES
 
-    _one_of("--study", study, ("new", "same"))
-    _one_of("--compress", compress, SYNTAXES)
-    return Manner("same" if study == "same" else "new", pseudonym_key, compress)
+    if name not in SYNTAXES:
+        raise typer.BadParameter(f"expected {' or '.join(SYNTAXES)}", param_hint="--compress")
 
 
 def folder(path: Path) -> Path:
     """Give a folder's path in full, whoever reads it."""
     return path.expanduser().absolute()
-
-
-def _one_of(option: str, value: str, known: Any) -> None:
-    if value not in known:
-        raise typer.BadParameter(f"expected {' or '.join(known)}", param_hint=option)
