@@ -26,6 +26,7 @@ def chromium(peer: Callable[[str], str]) -> Iterator[Browser]:
     program = peer("chromium")
     expect.set_options(timeout=SLOW_MS)
     with sync_playwright() as playwright:
+        playwright.selectors.set_test_id_attribute("data-cy")  # as OHIF marks its parts
         browser = playwright.chromium.launch(
             executable_path=program, args=["--no-sandbox", "--disable-gpu"]
         )

@@ -6,9 +6,10 @@ import re
 
 import numpy as np
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 from viewer_pages import PICTURES, Place, Shown, count_of, keep_picture, seen
 
+from radedit_dicom.parsing import parse
 from radedit_dicom.pixels import read_film
 from radedit_dicom.provenance import read_private
 from radedit_dicom.segment_reader import read_segmentation
@@ -140,15 +141,94 @@ def test_a_result_in_a_study_of_its_own_is_there_after_a_reload_too(
     beside_each_other(page)
 
 
-def test_an_edit_can_be_cancelled_and_its_form_stays(page: Page, place: Place) -> None:
+def test_a_drawn_mask_is_used_again_from_an_edit_in_a_study_of_its_own(
+    page: Page, place: Place
+) -> None:
+    film = place.films["monochrome2"]
+    open_film(page, place, film)
+    draw(page, film, "edit", AT)
+    panel(page).get_by_role("button", name="Done").click()
+    panel(page).get_by_label("Edit prompt").fill("Right lower lobe mass")
+    panel(page).get_by_label("steps").fill("2")
+    panel(page).get_by_label("Result goes").select_option("new")
+    run(page)
+    wait_until_done(page)
+    edit = panel(page).get_by_role("listitem").filter(has_text="Right lower lobe mass")
+    edit.get_by_role("button", name="Use settings").click()
+    panel(page).get_by_label("seed").fill("5")
+    run(page)
+    wait_until_done(page)
+    expect(edit).to_have_count(2)
+
+    listed = place.server.get("/radedit/edits", params={"sop_instance_uid": film.instance})
+    again, first = [
+        each for each in listed.json()["edits"] if each["parameters"]["prompt"].endswith("mass")
+    ]
+    assert first["parameters"]["edit_mask"] == "uploaded:edit"
+    assert again["parameters"]["edit_mask"] == f'seg:"edit mask@{first["uids"]["seg"]}"'
+    masks = []
+    for uids in (first["uids"], again["uids"]):
+        edited = read_film(place.orthanc.file(uids["sc"]), allow_synthetic=True)
+        segments = parse(place.orthanc.file(uids["seg"]), pixels=True)
+        masks.append(read_segmentation(segments, edited)["edit mask"])
+    assert masks[0].any()
+    np.testing.assert_array_equal(*masks)
+
+
+def test_each_film_keeps_its_own_edits_whichever_is_opened_meanwhile(
+    page: Page, place: Place
+) -> None:
+    studies = ",".join(film.study for film in place.films.values())
+    page.goto(f"{place.server.url}/radedit-edit?StudyInstanceUIDs={studies}")
+    thumbnails = page.get_by_test_id("study-browser-thumbnail")
+    expect(thumbnails).to_have_count(2)
+    first, second = (f"[id='{each.get_attribute('id')}']" for each in thumbnails.all())
+    page.locator(first).dblclick()
+    expect(page.get_by_text("W:").first).to_be_visible()
+    expect(panel(page).get_by_label("steps")).to_be_visible()
+    panel(page).get_by_label("Edit prompt").fill("Cardiomegaly")
+    panel(page).get_by_label("Edit mask as an expression").fill("box:60,60,200,300")
+    panel(page).get_by_label("steps").fill("2")
+    said = panel(page).get_by_role("status")
+    made = panel(page).get_by_role("listitem").filter(has_text="Cardiomegaly")
+
+    followed: list[Route] = []
+
+    def hold(route: Route) -> None:
+        followed.append(route)
+
+    page.route("**/radedit/jobs/*/events", hold)  # nothing is heard of the edit ...
+    with page.expect_request("**/radedit/jobs/*/events"):
+        run(page)
+    with page.expect_request("**/radedit/edits?*"):
+        page.locator(second).dblclick()
+    followed[0].continue_()  # ... until the other film is open
+    expect(said).to_have_text("The edit of the film before is done; open that film.")
+    expect(viewports(page)).to_have_count(1)
+    expect(made).to_have_count(0)
+
+    page.locator(first).dblclick()
+    expect(made).to_be_visible()
+    page.route("**/radedit/edits?*", lambda route: route.abort())
+    page.locator(second).dblclick()
+    expect(said).to_contain_text("The server cannot be reached")
+    expect(made).to_have_count(0)
+
+
+def test_an_edit_can_be_cancelled_and_run_again_and_its_form_stays(
+    page: Page, place: Place
+) -> None:
     open_film(page, place, place.films["monochrome2"])
     panel(page).get_by_label("Edit prompt").fill("Right pneumothorax")
     panel(page).get_by_label("Edit mask as an expression").fill("box:60,60,200,300")
     panel(page).get_by_label("steps").fill("1000")
-    run(page)
-    expect(panel(page).get_by_role("progressbar")).to_be_visible()
-    panel(page).get_by_role("button", name="Cancel").click()
-    expect(panel(page).get_by_role("status")).to_have_text("The edit was cancelled.")
+    said = panel(page).get_by_role("status")
+    for _ in range(2):  # asked for again, it runs again
+        run(page)
+        expect(panel(page).get_by_role("progressbar")).to_be_visible()
+        expect(said).to_have_text(re.compile(r"step \d+ of \d+"))
+        panel(page).get_by_role("button", name="Cancel").click()
+        expect(said).to_have_text("The edit was cancelled.")
     expect(panel(page).get_by_role("button", name="Run", exact=True)).to_be_enabled()
     expect(panel(page).get_by_label("Edit prompt")).to_have_value("Right pneumothorax")
 

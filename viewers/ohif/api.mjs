@@ -33,6 +33,9 @@ export const submit = request =>
     body: JSON.stringify(request),
   });
 
+export const retry = id =>
+  ask(`/radedit/jobs/${encodeURIComponent(id)}/retry`, { method: 'POST' });
+
 export const cancel = id => ask(`/radedit/jobs/${encodeURIComponent(id)}`, { method: 'DELETE' });
 
 /** Follow a job until it ends. A lost connection is taken up again by the browser itself. */

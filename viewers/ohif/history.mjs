@@ -15,6 +15,11 @@ export class History {
     );
   }
 
+  clear() {
+    this.edits = [];
+    this.list.replaceChildren();
+  }
+
   show(edits) {
     // What was cut short has no image to show.
     this.edits = edits.filter(edit => edit.uids.sc).map(flat);

@@ -34,6 +34,10 @@ export async function maskOf(films, film, choice, name) {
   return { expression: choice };
 }
 
+/** Write a mask's name in the grammar's own way: what holds blanks or operators goes in quotes. */
+export const named = (kind, name) =>
+  /[\s"+,()~]/.test(name) ? `${kind}:"${name}"` : `${kind}:${name}`;
+
 function drawn(films, film) {
   const wanted = new Set(film.imageIds ?? film.images?.map(image => image.imageId) ?? []);
   const found = [];
@@ -63,13 +67,13 @@ function archived(films, film) {
     .flatMap(set => [instanceOf(set)?.SegmentSequence ?? []].flat(2))
     .map(segment => segment.SegmentLabel)
     .filter(Boolean);
-  return [...new Set(labels)].map(label => [`seg:${label}`, label]);
+  return [...new Set(labels)].map(label => [named('seg', label), label]);
 }
 
 function tasks(options) {
   return (options?.mask_tasks ?? []).flatMap(task => {
-    const labels = (task.labels ?? []).map(label => [`task:${task.name}:${label}`, label]);
-    const whole = [`task:${task.name}`, `${task.name}, all of it`];
+    const labels = (task.labels ?? []).map(label => [named('task', `${task.name}:${label}`), label]);
+    const whole = [named('task', task.name), `${task.name}, all of it`];
     return labels.length === 1 ? labels : [...labels, whole];
   });
 }

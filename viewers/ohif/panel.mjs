@@ -6,7 +6,7 @@ import { Films, instanceOf, isEdited } from './films.mjs';
 import { startFlicker } from './flicker.mjs';
 import { Parameters } from './form.mjs';
 import { History } from './history.mjs';
-import { maskChoices, maskOf } from './masks.mjs';
+import { maskChoices, maskOf, named } from './masks.mjs';
 
 const MASKS = ['edit', 'keep'];
 const DESCRIBED = {
@@ -175,27 +175,31 @@ class Panel {
     const { viewportId, film: shown } = this.films.active();
     // An edited film may be looked at meanwhile; the one worked on stays its original.
     const film = this.film && shown && isEdited(shown) ? null : this.films.originalOf(shown);
-    if (film) {
-      const isNew = film.displaySetInstanceUID !== this.film?.displaySetInstanceUID;
-      this.film = film;
-      this.viewportId = viewportId;
-      if (isNew) await this.takeUp();
-    }
+    const isNew = film && film.displaySetInstanceUID !== this.film?.displaySetInstanceUID;
+    if (film) this.viewportId = viewportId;
+    if (isNew) this.film = film;
     this.run.disabled = !this.film || Boolean(this.job);
     if (this.film) for (const which of MASKS) this.fillMask(which);
+    if (isNew) await this.takeUp(film);
   }
 
   /** A film is opened: show its history, and go on with a job that runs already. */
-  async takeUp() {
+  async takeUp(film) {
+    this.history.clear();
     this.say('');
-    const uid = instanceOf(this.film).SOPInstanceUID;
-    const [image] = await Promise.all([api.imageOf(uid), this.loadHistory()]);
-    const running = (await api.jobsOf(image)).find(job => ['queued', 'running'].includes(job.state));
-    if (running && !this.job) await this.follow(running);
+    await Promise.all([this.loadHistory(film), this.goOn(film)]);
   }
 
-  async loadHistory() {
-    this.history.show(await api.editsOf(instanceOf(this.film).SOPInstanceUID));
+  async loadHistory(film) {
+    const edits = await api.editsOf(instanceOf(film).SOPInstanceUID);
+    // Another film may have been opened meanwhile, and answers overtake each other.
+    if (film === this.film) this.history.show(edits);
+  }
+
+  async goOn(film) {
+    const jobs = await api.jobsOf(await api.imageOf(instanceOf(film).SOPInstanceUID));
+    const running = jobs.find(job => ['queued', 'running'].includes(job.state));
+    if (running && !this.job && film === this.film) await this.follow(running, film);
   }
 
   fillMask(which) {
@@ -228,12 +232,12 @@ class Panel {
     this.say('');
   }
 
-  async request() {
-    if (!this.film) throw new Error('Open a film first.');
+  async request(film) {
+    if (!film) throw new Error('Open a film first.');
     const prompt = this.prompt.value.trim();
     if (!prompt) throw new Error('Say in the prompt what the film should show.');
     const body = {
-      sop_instance_uid: instanceOf(this.film).SOPInstanceUID,
+      sop_instance_uid: instanceOf(film).SOPInstanceUID,
       prompt,
       study_mode: this.study.value,
       ...this.parameters.values(),
@@ -242,7 +246,7 @@ class Panel {
       const { choice, expression } = this.masks[which];
       const mask = expression.value.trim()
         ? { expression: expression.value.trim() }
-        : await maskOf(this.films, this.film, choice.value, which);
+        : await maskOf(this.films, film, choice.value, which);
       if (!mask) continue;
       body[`${which}_mask`] = mask.expression;
       if (mask.png) body.masks = { ...body.masks, [which]: mask.png };
@@ -252,28 +256,34 @@ class Panel {
   }
 
   async submit() {
-    const body = await this.request();
+    const { film } = this;
+    const body = await this.request(film);
     this.run.disabled = true;
     this.say('Sending the request …');
     try {
       const job = await api.submit(body);
-      await this.follow(job);
+      // The same request is the same job: one that was cancelled is meant to run after all.
+      const isOver = ['failed', 'cancelled'].includes(job.state);
+      await this.follow(isOver ? await api.retry(job.id) : job, film);
     } finally {
       this.run.disabled = !this.film || Boolean(this.job);
     }
   }
 
-  async follow(job) {
+  /** Follow a job of a film to its end; another film may have been opened when it comes. */
+  async follow(job, film) {
     this.progress(job);
+    let ended;
     try {
-      const ended = await api.follow(job.id, told => this.progress(told));
-      this.progress(null);
-      if (ended.state === 'cancelled') return this.say('The edit was cancelled.');
-      if (ended.state !== 'done') throw new Error(ended.error ?? 'The edit failed.');
-      return await this.arrived(ended.result);
+      ended = await api.follow(job.id, told => this.progress(told));
     } finally {
       this.progress(null);
+      // That film's own job was not followed as long as this one was.
+      if (film !== this.film) this.attempt(() => this.goOn(this.film));
     }
+    if (ended.state === 'cancelled') return this.say('The edit was cancelled.');
+    if (ended.state !== 'done') throw new Error(ended.error ?? 'The edit failed.');
+    return this.arrived(ended.result, film);
   }
 
   progress(job) {
@@ -287,13 +297,14 @@ class Panel {
     this.say(job.state === 'queued' ? 'Waiting for a free worker …' : `${job.stage || 'Working'}${steps}`);
   }
 
-  async arrived(result) {
-    await this.loadHistory();
+  async arrived(result, film) {
+    await this.loadHistory(film);
+    if (film !== this.film) return this.say('The edit of the film before is done; open that film.');
     const edit = this.history.find(result.edit_id);
     if (!edit) throw new Error('The edit is done, but the archive does not list it yet; reload.');
     await this.open(edit);
     const seconds = Object.values(result.seconds ?? {}).reduce((sum, each) => sum + each, 0);
-    this.say(`Done in ${seconds.toFixed(1)} s. The edited film is on the right.`);
+    return this.say(`Done in ${seconds.toFixed(1)} s. The edited film is on the right.`);
   }
 
   async open(edit) {
@@ -314,7 +325,9 @@ class Panel {
       const expression = given[`${which}_mask`] ?? '';
       // A drawing is not in the record, but it is in the SEG of the edit.
       const isDrawn = expression.includes('uploaded:');
-      this.masks[which].expression.value = isDrawn ? `seg:${which} mask` : expression;
+      this.masks[which].expression.value = isDrawn
+        ? named('seg', `${which} mask@${edit.seg}`)
+        : expression;
     }
     this.say('The parameters of that edit are in the form.');
   }
