@@ -204,8 +204,15 @@ def test_values_out_of_range_are_refused_with_name_and_range(name: str, value: o
         validate_parameters({name: value}, Defaults())
 
 
+def test_a_solver_is_refused_for_a_method_with_steps_of_its_own() -> None:
+    for method in ("radedit", "diffedit"):
+        assert validate_parameters({"solver": "dpm", "method": method}, Defaults()).solver == "dpm"
+    with pytest.raises(ParameterError, match="solver dpm is for .* radedit and diffedit; lance"):
+        validate_parameters({"solver": "dpm", "method": "lance"}, Defaults())
+
+
 def test_unknown_parameter_names_the_known_ones() -> None:
-    with pytest.raises(ParameterError, match="'cfg'; known parameters are method, steps, skip"):
+    with pytest.raises(ParameterError, match="'cfg'; known parameters are method, solver, steps"):
         validate_parameters({"cfg": 3}, Defaults())
 
 

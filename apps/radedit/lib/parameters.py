@@ -87,6 +87,12 @@ PARAMETERS: Final[Mapping[str, ParameterRange]] = MappingProxyType(
             "editing algorithm",
             choices=("radedit", "diffedit", "lance", "lance-null-text", "img2img"),
         ),
+        "solver": ParameterRange(
+            str,
+            "ddpm",
+            "ddpm, the paper's steps; or dpm, SDE-DPM-Solver++ of second order, for few of them",
+            choices=("ddpm", "dpm"),
+        ),
         "steps": ParameterRange(int, 100, "denoising steps of the whole schedule", 1, 1000),
         "skip": ParameterRange(
             float, 0.3, "fraction of the noisiest steps left out", 0.0, 1.0, below_maximum=True
@@ -121,12 +127,16 @@ METHOD_DEFAULTS: Final[Mapping[str, Mapping[str, Any]]] = MappingProxyType(
 """What a method's own paper runs it with, where the request says nothing else (RoentMod,
 arXiv 2509.08640: strength 0.4, guidance 4)."""
 
+STOCHASTIC: Final = ("radedit", "diffedit")
+"""Methods with fresh noise at every step, to which `solver` applies."""
+
 
 @dataclass(frozen=True)
 class Defaults:
     """A full set of edit parameters; the field names are the keys of `PARAMETERS`."""
 
     method: str = "radedit"
+    solver: str = "ddpm"
     steps: int = 100
     skip: float = 0.3
     guidance: float = 7.5
@@ -135,6 +145,11 @@ class Defaults:
     keep: str = "values"
     band_px: int = 32
     feather_px: int = 8
+
+    @property
+    def shared(self) -> tuple[str | int | float, ...]:
+        """What the edits of one batch have in common; each has its own seed and masks."""
+        return self.method, self.solver, self.steps, self.skip, self.guidance
 
 
 def validate_parameters(values: Mapping[str, Any], defaults: Defaults) -> Defaults:
@@ -150,7 +165,8 @@ def validate_parameters(values: Mapping[str, Any], defaults: Defaults) -> Defaul
     Raises
     ------
     ParameterError
-        A key is unknown (names it and the known ones), or a value is out of its range.
+        A key is unknown (names it and the known ones), a value is out of its range, or the
+        method has no such solver.
     """
     complete = asdict(defaults) | dict(METHOD_DEFAULTS.get(str(values.get("method")), {}))
     for name, value in values.items():
@@ -159,4 +175,9 @@ def validate_parameters(values: Mapping[str, Any], defaults: Defaults) -> Defaul
                 f"There is no parameter '{name}'; known parameters are {', '.join(PARAMETERS)}."
             )
         complete[name] = PARAMETERS[name].check(name, value)
+    if complete["solver"] != "ddpm" and complete["method"] not in STOCHASTIC:
+        raise ParameterError(
+            f"solver {complete['solver']} is for the methods {' and '.join(STOCHASTIC)}; "
+            f"{complete['method']} has steps of its own."
+        )
     return Defaults(**complete)

@@ -24,7 +24,7 @@ from radedit.lib.edit.course import Course, DenoiseRows, Hooks, stoppable
 from radedit.lib.edit.inversion import draw_noise_batch, invert
 from radedit.lib.edit.methods import METHODS
 from radedit.lib.edit.radedit import Conditioning, EditMasks, Plan
-from radedit.lib.edit.schedule import Schedule, make_schedule
+from radedit.lib.edit.schedule import Schedule
 from radedit.lib.kept import Kept, inversion_key
 from radedit.lib.parameters import Defaults as Parameters
 from radedit.lib.parameters import validate_parameters
@@ -154,9 +154,9 @@ class Editor:
 
         Parameters
         ----------
-        cases : at least one; model, method, steps, skip and guidance are the same in all. A case
-            alone gives the same bytes again; in a batch of another size its stored values may
-            differ in the last place (bound and figures: docs/benchmarks.md)
+        cases : at least one; of one model, alike in `Defaults.shared`. A case alone gives the same
+            bytes again; in a batch of another size its stored values may differ in the last place
+            (bound and figures: docs/benchmarks.md)
         progress : called with (done, total) diffusion steps
         course : all that can be heard of and stopped, in place of `progress`, and where the same
             batch, cases and order included, goes on
@@ -171,15 +171,13 @@ class Editor:
         clock = _Clock()
         requests = [(c.case if isinstance(c, Prepared) else c).request for c in cases]
         if len({self._plan_of(request) for request in requests}) != 1:
-            raise ValueError("a batch's cases must share model, method, steps, skip and guidance")
+            raise ValueError("a batch's cases must share the model and `Defaults.shared`")
         model, parameters = requests[0].model, self.parameters(requests[0])
         backbone = self.backbone(model)
         clock.lap("load_model")
         prepared = [c if isinstance(c, Prepared) else self.prepare(c) for c in cases]
         clock.lap("masks")
-        schedule = make_schedule(
-            backbone.alphas_cumprod, parameters.steps, parameters.skip, backbone.final_alpha_bar
-        )
+        schedule = backbone.schedule(parameters.steps, parameters.skip, parameters.solver)
         course = course or Course(Hooks(progress=progress))
         x0 = torch.cat([self._kept.encoded(p, backbone) for p in course.over(prepared)])
         clock.lap("encode")
@@ -201,9 +199,8 @@ class Editor:
         clock.lap("score")
         return [replace(result, seconds=dict(clock.seconds)) for result in results]
 
-    def _plan_of(self, request: EditRequest) -> tuple[str, str, int, float, float]:
-        p = self.parameters(request)
-        return self.settings.model(request.model).name, p.method, p.steps, p.skip, p.guidance
+    def _plan_of(self, request: EditRequest) -> tuple[object, ...]:
+        return self.settings.model(request.model).name, *self.parameters(request).shared
 
     def _delta(
         self,

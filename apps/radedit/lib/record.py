@@ -95,6 +95,7 @@ def provenance_of(prepared: Prepared, stored: NDArray[Any], run: Run) -> Provena
             "band_px": str(parameters.band_px),
             "feather_px": str(parameters.feather_px),
             "keep": parameters.keep,
+            "solver": parameters.solver,
         },
     )
 

@@ -106,6 +106,7 @@ def replay(edited: Path, source: Path, editor: Editor, progress: Progress | None
             "seed": record.seed,
             "support": record.support,
             "keep": record.extra.get("keep", "values"),
+            "solver": record.extra.get("solver", "ddpm"),
             **_widths(record),
         },
     )

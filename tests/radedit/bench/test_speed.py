@@ -62,11 +62,13 @@ def test_a_second_prompt_needs_neither_inversion_nor_encoding_and_gives_the_same
 
 def test_every_way_is_reported_with_its_ratio_and_its_floor(task: Task) -> None:
     turns: list[tuple[int, int]] = []
-    timed = compare({"float32": task}, 1, lambda done, total: turns.append((done, total)))
-    found = figures(Load(STEPS), {"float32": task}, timed)
+    tasks = {"float32": task}
+    timed, pictures = compare(tasks, 3, 1, lambda done, total: turns.append((done, total)))
+    found = figures(Load(STEPS, few=3), tasks, timed)
     assert turns[-1] == (2, 2)
     assert found["ways"][BASELINE]["ratio"] == 1
-    assert found["ways"]["full edit, float32"]["difference"] == 0
+    assert found["ways"]["re-edit of 3 dpm steps, float32"]["unet_rows"] == 2 * 3 - 1
+    assert pictures.keys() == timed.keys()
     assert all(way["floor_s"] > 0 for way in found["ways"].values())
     assert all(name in markdown(found) for name in timed)
 

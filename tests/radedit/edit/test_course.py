@@ -46,21 +46,24 @@ class Keeper:
         return Resume(done, torch.from_numpy(np.frombuffer(content, "<f4").reshape(shape).copy()))
 
 
-def random_edit(unets: Any, alphas_cumprod: np.ndarray) -> tuple[Callable[..., Tensor], Plan]:
+def random_edit(
+    unets: Any, alphas_cumprod: np.ndarray, solver: str = "ddpm"
+) -> tuple[Callable[..., Tensor], Plan]:
     rng = torch.Generator().manual_seed(3)
     x0, prompts = torch.randn(2, 2, 8, 8, generator=rng), torch.randn(2, 2, 4, 16, generator=rng)
     masks = EditMasks(*torch.rand(2, 2, 1, 8, 8, generator=rng).round())
-    schedule = make_schedule(alphas_cumprod, 7, 0.0)
+    schedule = make_schedule(alphas_cumprod, 7, 0.0, solver=solver)
     plan = Plan(schedule, draw_noise_batch((2, 8, 8), len(schedule), [1, 2]))
     f, conditioning = unets[torch.float32], Conditioning(prompts[0], prompts[1], prompts[1])
     return lambda plan, hooks=None: radedit(f, x0, conditioning, masks, plan, hooks), plan
 
 
 @pytest.mark.parametrize("last", range(1, 8))
+@pytest.mark.parametrize("solver", ["ddpm", "dpm"])
 def test_an_edit_resumed_after_any_step_gives_the_bytes_of_one_never_stopped(
-    unets: Any, alphas_cumprod: np.ndarray, last: int
+    unets: Any, alphas_cumprod: np.ndarray, solver: str, last: int
 ) -> None:
-    run, plan = random_edit(unets, alphas_cumprod)
+    run, plan = random_edit(unets, alphas_cumprod, solver)
     keeper = Keeper(last)
     with pytest.raises(KilledError):
         run(plan, Hooks(stepped=keeper.stepped))

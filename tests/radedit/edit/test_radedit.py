@@ -28,6 +28,7 @@ from radedit.lib.errors import MaskError, RadEditError
 
 SHAPE = (2, 8, 8)
 DTYPES = (torch.float32, torch.bfloat16)
+SOLVERS = ("ddpm", "dpm")
 AB = np.cumprod(1 - np.linspace(1e-4, 0.02, 1000))
 quick = settings(max_examples=15, deadline=None)
 slow = settings(max_examples=6, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -69,7 +70,8 @@ def cases(draw: Any, width: int = 1, sizes: tuple[int, int] = (1, 3)) -> Case:
     rng = torch.Generator().manual_seed(draw(st.integers(0, 2**32)))
     dtype = draw(st.sampled_from(DTYPES))
     steps = draw(st.sampled_from([7, 20, 30]))
-    schedule = make_schedule(AB, steps, draw(st.sampled_from([0.0, 0.3, 0.5])))
+    skip, solver = draw(st.sampled_from([0.0, 0.3, 0.5])), draw(st.sampled_from(SOLVERS))
+    schedule = make_schedule(AB, steps, skip, solver=solver)
     prompts = torch.randn(2, n, 1 if width == 1 else 4, width, generator=rng)
     masks = torch.rand(2, n, 1, *SHAPE[1:], generator=rng)
     if draw(st.booleans()):
@@ -273,6 +275,8 @@ def test_no_nan_in_any_precision(dtype: torch.dtype, steps: int, gaussian: Any, 
 def textbook(f: Any, case: Case) -> tuple[list[Tensor], Tensor]:
     """Algorithms 1 and 3 as printed, in float64: all x_t, and the last step's residual.
 
+    With a schedule of second order, mu_t is that solver's for either image.
+
     z_t is isolated by dividing by sigma_t. At the last step sigma_t is 0, so there is no
     z_t that could put back what mu_t(x̂_t, e_inv) misses of x0: that is the residual.
     """
@@ -284,21 +288,24 @@ def textbook(f: Any, case: Case) -> tuple[list[Tensor], Tensor]:
     x_hats.append(case.x0)
     x, path = x_hats[0], [x_hats[0]]
     residual = torch.zeros_like(x)
+    before: dict[str, Tensor] = {}
     for step, x_hat, x_hat_prev in zip(steps, x_hats[:-1], x_hats[1:], strict=True):
 
-        def mu(x: Tensor, eps: Tensor, step: Any = step) -> Tensor:
+        def mu(which: str, x: Tensor, eps: Tensor, step: Any = step) -> Tensor:
             clean = (x - math.sqrt(1 - step.alpha_bar) * eps) / math.sqrt(step.alpha_bar)
             root = math.sqrt(max(0.0, 1 - step.alpha_bar_prev - step.sigma**2))
-            return math.sqrt(step.alpha_bar_prev) * clean + root * eps
+            ahead = step.c * (clean - before.get(which, clean))
+            before[which] = clean
+            return math.sqrt(step.alpha_bar_prev) * clean + root * eps + ahead
 
-        difference = x_hat_prev - mu(x_hat, f(x_hat, step.t, c.inversion))
+        difference = x_hat_prev - mu("original", x_hat, f(x_hat, step.t, c.inversion))
         z = difference / step.sigma if step.sigma > 0 else torch.zeros_like(x)
         if step.sigma == 0:
             residual = -difference * (1 - masks.keep)
         e_c, e_u = f(x, step.t, c.cond), f(x, step.t, c.uncond)
         eps = e_u + w * (e_c - e_u)
         eps = masks.edit * eps + (1 - masks.edit) * e_u
-        x = mu(x, eps) + step.sigma * z
+        x = mu("edited", x, eps) + step.sigma * z
         x = masks.keep * x_hat_prev + (1 - masks.keep) * x
         path.append(x)
     return path, residual
@@ -341,7 +348,9 @@ def test_textbook_form_agrees_on_a_random_network(unets: Any, data: Any) -> None
 def test_textbook_form_agrees_fully_where_the_last_step_has_noise(gaussian: Any, data: Any) -> None:
     """With final_alpha_bar < 1 sigma never vanishes and no residual is left before t = 0."""
     case = in_float64(data.draw(cases()))
-    schedule = make_schedule(AB, case.plan.schedule.num_steps, case.plan.schedule.skip, 0.9999)
+    drawn = case.plan.schedule
+    solver = SOLVERS[drawn.order - 1]
+    schedule = make_schedule(AB, drawn.num_steps, drawn.skip, 0.9999, solver)
     case = replace(case, plan=replace(case.plan, schedule=schedule))
     f = gaussian()
     path, residual = textbook(f, case)
@@ -363,6 +372,9 @@ def test_edit_of_gaussian_data_has_its_closed_form(gaussian: Any, data: Any, s: 
     0 or 1 multiplies by 1 - m_keep.
     """
     case = in_float64(data.draw(cases()))
+    drawn = case.plan.schedule
+    even = make_schedule(AB, drawn.num_steps, drawn.skip)
+    case = replace(case, plan=replace(case.plan, schedule=even))
     masks = EditMasks(case.masks.edit, case.masks.keep.round())
     delta = case.run(gaussian(s), masks=masks)
     c, w = case.conditioning, case.plan.guidance

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,6 +74,54 @@ def test_last_step_adds_no_noise_and_is_finite() -> None:
     assert schedule.sigma_t[-1] == 0.0
     for values in (schedule.a_t, schedule.b_t, schedule.sigma_t):
         assert np.isfinite(values).all()
+
+
+@given(st.integers(1, 1000), st.floats(0, 1, exclude_max=True))
+def test_condensed_timesteps_begin_as_the_even_ones_and_crowd_towards_the_image(
+    num_steps: int, skip: float
+) -> None:
+    even, condensed = (make_schedule(AB, num_steps, skip, solver=s) for s in ("ddpm", "dpm"))
+    assert condensed.timesteps[0] == even.timesteps[0]
+    assert len(condensed) == len(even)
+    assert list(condensed.timesteps) == sorted(set(condensed.timesteps), reverse=True)
+    assert condensed.timesteps[-1] >= 0
+    assert all(c <= e for c, e in zip(condensed.timesteps, even.timesteps, strict=True))
+    assert condensed.order == (1 if len(even) < 3 else 2)
+    assert even.order == 1
+
+
+@pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # diffusers
+def test_steps_of_the_second_order_are_those_of_the_published_solver() -> None:
+    """The mean of every step, against diffusers' SDE-DPM-Solver++ of second order."""
+    from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
+
+    schedule = make_schedule(AB, 12, 0.3, solver="dpm")
+    solver = DPMSolverMultistepScheduler(
+        beta_schedule="linear",
+        beta_start=1e-4,
+        beta_end=0.02,
+        algorithm_type="sde-dpmsolver++",
+        final_sigmas_type="zero",
+    )
+    solver.set_timesteps(timesteps=list(schedule.timesteps))
+    rng = torch.Generator().manual_seed(0)
+    before: torch.Tensor | None = None
+    for step in schedule:
+        x, eps = torch.randn(2, 1, 4, 4, 4, generator=rng).double()
+        clean = (x - math.sqrt(1 - step.alpha_bar) * eps) / math.sqrt(step.alpha_bar)
+        mine = step.a * x + step.b * eps
+        if before is not None:
+            mine = mine + step.c * (clean - before)
+        solver._step_index = step.index
+        still = torch.zeros_like(x)
+        if before is None or step.index == len(schedule) - 1:
+            theirs = solver.dpm_solver_first_order_update(clean, sample=x, noise=still)
+        else:
+            outputs = [before, clean]
+            theirs = solver.multistep_dpm_solver_second_order_update(outputs, sample=x, noise=still)
+        # The solver keeps its own table of noise in float32.
+        torch.testing.assert_close(mine, theirs.double(), rtol=1e-4, atol=1e-4)
+        before = clean
 
 
 @pytest.mark.parametrize(("num_steps", "skip"), [(0, 0.0), (1001, 0.0), (10, 1.0), (10, -0.1)])

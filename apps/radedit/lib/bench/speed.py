@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,9 +24,9 @@ from radedit.lib.bench.released import Task, released_edit
 from radedit.lib.edit.backbone import Backbone
 from radedit.lib.edit.inversion import draw_noise_batch, invert
 from radedit.lib.edit.radedit import Conditioning, EditMasks, Plan, radedit
-from radedit.lib.edit.schedule import make_schedule
 
 BASELINE = "released algorithm, float32"
+LONG = 100  # steps of the edit that all others are held against
 
 
 @dataclass(frozen=True)
@@ -35,11 +36,13 @@ class Load:
     Attributes
     ----------
     steps, skip, guidance : of the schedule
+    few : steps of the second-order schedule that is timed beside it
     films : in one batch
     seed : of image, prompts and noise
     """
 
     steps: int
+    few: int = 10
     skip: float = 0.3
     guidance: float = 5.0
     films: int = 1
@@ -52,12 +55,17 @@ class Timed:
 
     Attributes
     ----------
+    precision : of the U-Net
+    encodings, decodings : of a film in one edit
     seconds : of each repeat
     calls, rows : of the U-Net in one edit
-    difference : root mean square against the full edit's picture in float32, over the size of
-        its change. The released algorithm's is what its last step, whose sigma is 0, loses
+    difference : root mean square against the picture of the full edit of `LONG` steps in float32,
+        over the size of its change; none for a re-edit, which has another prompt
     """
 
+    precision: str = "float32"
+    encodings: int = 1
+    decodings: int = 2
     seconds: list[float] = field(default_factory=list)
     calls: int = 0
     rows: int = 0
@@ -71,25 +79,42 @@ class Timed:
 
 def task_of(backbone: Backbone, load: Load, prompts: Conditioning | None = None) -> Task:
     """Make a task: a smooth random image, a round edit mask, a bar that is kept."""
-    size, (channels, rows, cols) = backbone.image_size, backbone.latent_shape
+    size, (_, rows, cols) = backbone.image_size, backbone.latent_shape
     rng = torch.Generator().manual_seed(load.seed)
     coarse = torch.randn((load.films, 1, 8, 8), generator=rng)
     image = torch.nn.functional.interpolate(coarse, size=(size, size), mode="bicubic")
     y, x = np.mgrid[:rows, :cols] / rows - 0.4
     edit = torch.from_numpy(x**2 + y**2 < 0.06).expand(load.films, 1, -1, -1)
     keep = torch.from_numpy(np.abs(x - y) < 0.05).expand(load.films, 1, -1, -1)
-    alphas, last = backbone.alphas_cumprod, backbone.final_alpha_bar
-    whole = make_schedule(alphas, load.steps, 0.0, last)
-    noise = draw_noise_batch((channels, rows, cols), load.steps, range(load.films))
+    prompts = prompts or _random_prompts(backbone, load, rng)
+    return asked(backbone, load, image.clamp(-1, 1), prompts, EditMasks(edit, keep))
+
+
+def asked(
+    backbone: Backbone, load: Load, image: Tensor, prompts: Conditioning, masks: EditMasks
+) -> Task:
+    """Make a task of images [N, 1, S, S] of -1 to 1, prompts and masks of one's own."""
+    whole = backbone.schedule(load.steps, 0.0)
     return Task(
         backbone=backbone,
-        image=image.clamp(-1, 1),
-        prompts=prompts or _random_prompts(backbone, load, rng),
-        masks=EditMasks(edit, keep),
+        image=image,
+        prompts=prompts,
+        masks=masks,
         whole=whole,
-        schedule=make_schedule(alphas, load.steps, load.skip, last),
-        noise=noise,
+        schedule=backbone.schedule(load.steps, load.skip),
+        noise=draw_noise_batch(backbone.latent_shape, len(whole), range(len(image))),
         guidance=load.guidance,
+    )
+
+
+def of_steps(task: Task, steps: int, solver: str = "ddpm", first_seed: int = 0) -> Task:
+    """Give the same task with another schedule, and other noise."""
+    backbone, films = task.backbone, len(task.image)
+    return replace(
+        task,
+        whole=backbone.schedule(steps, 0.0, solver),
+        schedule=backbone.schedule(steps, task.schedule.skip, solver),
+        noise=draw_noise_batch(backbone.latent_shape, steps, range(first_seed, first_seed + films)),
     )
 
 
@@ -125,24 +150,33 @@ class Fused:
 
 
 def compare(
-    tasks: Mapping[str, Task], repeats: int, progress: Callable[[int, int], None]
-) -> dict[str, Timed]:
+    tasks: Mapping[str, Task], few: int, repeats: int, progress: Callable[[int, int], None]
+) -> tuple[dict[str, Timed], dict[str, Tensor]]:
     """Time the baseline, full edits and re-edits, in turn.
 
     Parameters
     ----------
     tasks : by precision, one task in backbones of that precision; "float32" is the baseline's
+    few : steps of the second-order schedule
     repeats : after one to warm up
     progress : called with (done, total) repeats
+
+    Returns
+    -------
+    what each way took, and its picture, by its name
     """
+    timed = {BASELINE: Timed(decodings=1)}
     ways: dict[str, Callable[[], Tensor]] = {BASELINE: lambda: released_edit(tasks["float32"])}
     for precision, task in tasks.items():
-        kept = Fused()
-        kept.edit(task)
-        another = replace(task, prompts=_turned(task.prompts))
-        ways[f"full edit, {precision}"] = lambda task=task: Fused().edit(task)  # type: ignore[misc]
-        ways[f"re-edit, {precision}"] = lambda kept=kept, task=another: kept.edit(task)  # type: ignore[misc]
-    timed = {name: Timed() for name in ways}
+        steps = {"": task, f" of {few} dpm steps": of_steps(task, few, "dpm")}
+        for name, each in steps.items():
+            kept = Fused()
+            kept.edit(each)
+            another = replace(each, prompts=_turned(each.prompts))
+            ways[f"full edit{name}, {precision}"] = partial(_afresh, each)
+            timed[f"full edit{name}, {precision}"] = Timed(precision)
+            ways[f"re-edit{name}, {precision}"] = partial(kept.edit, another)
+            timed[f"re-edit{name}, {precision}"] = Timed(precision, encodings=0, decodings=1)
     pictures: dict[str, Tensor] = {}
     for turn in range(repeats + 1):
         progress(turn, repeats + 1)
@@ -156,14 +190,28 @@ def compare(
             if turn:
                 timed[name].seconds.append(took)
     progress(repeats + 1, repeats + 1)
-    plain = tasks["float32"].backbone
-    unedited = plain.decode(plain.encode(tasks["float32"].image))
-    exact = pictures["full edit, float32"]
+    return timed, pictures
+
+
+def measure_differences(
+    task: Task, timed: Mapping[str, Timed], pictures: Mapping[str, Tensor]
+) -> float:
+    """Fill in `Timed.difference`; give that of two edits of `LONG` steps of other noise."""
+    exact = _afresh(of_steps(task, LONG))
+    unedited = task.backbone.decode(task.backbone.encode(task.image))
     change = (exact - unedited).square().mean().sqrt()
+
+    def distance(picture: Tensor) -> float:
+        return float((picture - exact).square().mean().sqrt() / change)
+
     for name, entry in timed.items():
         if not name.startswith("re-edit"):
-            entry.difference = float((pictures[name] - exact).square().mean().sqrt() / change)
-    return timed
+            entry.difference = distance(pictures[name])
+    return distance(_afresh(of_steps(task, LONG, first_seed=len(task.image))))
+
+
+def _afresh(task: Task) -> Tensor:
+    return Fused().edit(task)
 
 
 @contextmanager

@@ -10,10 +10,15 @@ from typing import Any
 import torch
 
 from radedit.lib.bench.released import Task
-from radedit.lib.bench.speed import BASELINE, Load, Timed, ceiling, work_of
+from radedit.lib.bench.speed import BASELINE, LONG, Load, Timed, ceiling, work_of
 
 
-def figures(load: Load, tasks: Mapping[str, Task], timed: Mapping[str, Timed]) -> dict[str, Any]:
+def figures(
+    load: Load,
+    tasks: Mapping[str, Task],
+    timed: Mapping[str, Timed],
+    seeds_apart: float | None = None,
+) -> dict[str, Any]:
     """Ready for JSON: what was run, where, and every way with its ratio and its floor.
 
     The floor is the counted work over the measured rate of a matrix product in the same
@@ -25,11 +30,9 @@ def figures(load: Load, tasks: Mapping[str, Task], timed: Mapping[str, Timed]) -
     base = timed[BASELINE].median
     ways = {}
     for name, entry in timed.items():
-        precision = name.rpartition(" ")[2]
-        codec = {"r": work["encode"] + work["decode"], "f": work["encode"] + 2 * work["decode"]}
-        again = work["decode"] if name.startswith("re-edit") else codec[name[0]]
-        floor = entry.rows * work["unet"] / rates[precision]
-        floor += load.films * again / rates["float32"]
+        codec = entry.encodings * work["encode"] + entry.decodings * work["decode"]
+        floor = entry.rows * work["unet"] / rates[entry.precision]
+        floor += load.films * codec / rates["float32"]
         ways[name] = {
             "median_s": entry.median,
             "min_s": min(entry.seconds),
@@ -49,6 +52,8 @@ def figures(load: Load, tasks: Mapping[str, Task], timed: Mapping[str, Timed]) -
         "threads": torch.get_num_threads(),
         "gflop": work,
         "ceiling_gflop_per_s": rates,
+        "long": LONG,
+        "seeds_apart": seeds_apart,
         "ways": ways,
     }
 
@@ -61,7 +66,7 @@ def markdown(found: Mapping[str, Any]) -> str:
         f"{found['model']}, T = {found['steps']}, skip {found['skip']}, {found['films']} film(s) "
         f"in a batch, {found['repeats']} repeats, {found['device']}, {found['threads']} threads. "
         f"GFLOP: U-Net row {work['unet']:.1f}, encode {work['encode']:.1f}, decode "
-        f"{work['decode']:.1f}. Measured ceiling, GFLOP/s: {ceilings}.",
+        f"{work['decode']:.1f}. Measured ceiling, GFLOP/s: {ceilings}.{_yardstick(found)}",
         "",
         "| way | median s (min to max) | ratio | U-Net calls / rows | floor s | of the ceiling "
         "| difference |",
@@ -75,6 +80,16 @@ def markdown(found: Mapping[str, Any]) -> str:
             f"| {way['floor_s']:.3f} | {way['share_of_ceiling']:.0%} | {difference} |"
         )
     return "\n".join(lines)
+
+
+def _yardstick(found: Mapping[str, Any]) -> str:
+    if found["seeds_apart"] is None:
+        return ""
+    return (
+        f" *Difference*: from the full edit of {found['long']} steps in float32, root mean square "
+        f"over that of its change; two such edits of other noise are {found['seeds_apart']:.3f} "
+        "apart."
+    )
 
 
 def _device(device: torch.device) -> str:

@@ -94,6 +94,9 @@ def edit(
     steps: Annotated[
         int | None, typer.Option(help="T.", show_default="the model's default")
     ] = None,
+    few_steps: Annotated[
+        int | None, typer.Option(help="Of the dpm solver.", show_default="half of T")
+    ] = None,
     films: Annotated[int, typer.Option(help="In one batch.")] = 1,
     repeats: Annotated[int, typer.Option(help="After one to warm up.")] = 5,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
@@ -103,36 +106,34 @@ def edit(
     with refusals():
         import torch
 
-        from radedit.lib.bench.speed import Load, compare, task_of
+        from radedit.lib.bench.speed import Load, compare, measure_differences, task_of
+        from radedit.lib.bench.speed_films import removals
         from radedit.lib.bench.speed_report import figures, markdown
         from radedit.lib.edit.backbone import load_backbone
         from radedit.lib.edit.backbone.published import published_size
-        from radedit.lib.edit.radedit import Conditioning
         from radedit.lib.errors import ParameterError
         from radedit.lib.settings import load_settings
 
-        if min(films, repeats, steps or 1) < 1:
+        if min(films, repeats, steps or 1, few_steps or 1) < 1:
             raise ParameterError("films, repeats and steps are numbers from 1 up.")
         settings = load_settings()
         where = device or settings.device
-        load = (
-            Load(steps or settings.defaults_for(model or None).steps, films=films)
-            if (model != "published")
-            else Load(steps or 100, films=films)
-        )
+        sized = model == "published"
+        steps = steps or (100 if sized else settings.defaults_for(model or None).steps)
+        load = Load(steps, few_steps or max(1, steps // 2), films=films)
         tasks = {}
         for dtype in (torch.float32, torch.bfloat16):
             name = str(dtype).removeprefix("torch.")
-            if model == "published":
+            if sized:
                 tasks[name] = task_of(published_size(dtype, where), load)
                 continue
             backbone = load_backbone(settings.model(model or None), dtype=dtype, device=where)
-            texts = ["No acute cardiopulmonary process", "", ""]
-            rows = [backbone.encode_text([text]).expand(films, -1, -1) for text in texts]
-            tasks[name] = task_of(backbone, load, Conditioning(*rows))
+            tasks[name] = removals(backbone, load)
         with bar("repeats") as progress:
-            timed = compare(tasks, repeats, progress)
-        found = figures(load, tasks, timed)
+            timed, pictures = compare(tasks, load.few, repeats, progress)
+        # Random weights make no edit that another schedule could come close to.
+        apart = None if sized else measure_differences(tasks["float32"], timed, pictures)
+        found = figures(load, tasks, timed, apart)
         print_json(found) if as_json else print(markdown(found))
 
 

@@ -47,6 +47,7 @@ def edit(
     film_text: Annotated[str, typer.Option(help="What the film shows now, for the score.")] = "",
     model: Annotated[str | None, typer.Option(help="An entry of the model registry.")] = None,
     method: Annotated[str | None, _number("method")] = None,
+    solver: Annotated[str | None, _number("solver")] = None,
     steps: Annotated[int | None, _number("steps")] = None,
     skip: Annotated[float | None, _number("skip")] = None,
     guidance: Annotated[float | None, _number("guidance")] = None,
@@ -78,8 +79,8 @@ def edit(
         _one_of("--study", study, ("new", "same"))
         _one_of("--compress", compress, SYNTAXES)
         given = {
-            "method": method, "steps": steps, "skip": skip, "guidance": guidance, "seed": seed,
-            "support": support, "keep": keep,
+            "method": method, "solver": solver, "steps": steps, "skip": skip,
+            "guidance": guidance, "seed": seed, "support": support, "keep": keep,
         }  # fmt: skip
         request = EditRequest(
             prompt=prompt,

@@ -32,7 +32,7 @@ class Resume:
     ----------
     done : int
         Steps that were finished, 0 to S.
-    delta : float32 [N, C, h, w]
+    delta : float32 [N, C, h, w], 2C with a second-order schedule
         What `Hooks.stepped` was given after the last of them, of the same batch.
     """
 
@@ -53,7 +53,7 @@ class Hooks:
     inverted : callable(index, e_inv), optional
         Given e_inv [N, C, h, w] of every step, to be kept for the next edit.
     stepped : callable(done, delta), optional
-        Given delta [N, C, h, w] after every step, to be kept for `Resume`; it may raise.
+        Given `Resume.delta` after every step, to be kept; it may raise.
     """
 
     progress: Callable[[int, int], None] | None = None

@@ -10,12 +10,16 @@ and with it z_t and the division by sigma_t (0/0 at the last step) disappear:
     e_edit     = e_u + m_edit w (e_c - e_u)
     delta_prev = (1 - m_keep) (a_t delta_t + b_t (e_edit - e_inv)),   delta_T = 0
 
-What must be equal is equal bit for bit: two of the three predictions that have the same
-input are one network call, not two that might round differently.
+A schedule of second order (`schedule.second_order`) adds c_t (D_t - D_before) to the bracket, with
+D_t = (delta_t - sqrt(1 - alpha_bar_t) (e_edit - e_inv)) / sqrt(alpha_bar_t), the difference of the
+two clean images that are predicted.
+
+What must be equal is equal bit for bit, see `predictions`.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,6 +29,7 @@ from torch import Tensor
 from radedit.lib.edit.course import Denoise, EditCancelledError, Hooks, Resume, check, finite
 from radedit.lib.edit.guidance import masked_guidance, release
 from radedit.lib.edit.inversion import q_sample
+from radedit.lib.edit.predictions import network_of
 from radedit.lib.edit.schedule import Schedule, Step
 from radedit.lib.errors import MaskError
 
@@ -36,6 +41,7 @@ __all__ = [
     "Hooks",
     "Plan",
     "Resume",
+    "clean_change",
     "delta_step",
     "radedit",
 ]
@@ -129,69 +135,8 @@ class Plan:
     resume: Resume | None = None
 
 
-class _Predictions(NamedTuple):
-    inv: Tensor
-    uncond: Tensor
-    cond: Tensor
-
-
-@dataclass(frozen=True)
-class _Network:
-    """The denoiser with its prompts, asked once per step for everything it needs.
-
-    `ids[k][n]` numbers the prompt of slot k (0 = inversion, 1 = uncond, 2 = cond) for case
-    n, so that equal prompts have equal numbers.
-    """
-
-    denoise: Denoise
-    contexts: Tensor  # [3N, L, D]: inversion, uncond, cond
-    ids: tuple[tuple[int, ...], ...]
-    dtype: torch.dtype
-
-    def __call__(self, t: int, x_hat: Tensor, delta: Tensor, e_inv: Tensor | None) -> _Predictions:
-        n = len(x_hat)
-        moved = delta.flatten(1).any(dim=1).tolist()
-        pool = [] if e_inv is None else [e_inv]
-        position: dict[tuple[int, bool, int], int] = {}
-        if e_inv is not None:
-            position = {(i, False, self.ids[0][i]): i for i in range(n)}
-        offset = len(position)
-        wanted = [
-            (i, bool(slot and moved[i]), self.ids[slot][i]) for slot in range(3) for i in range(n)
-        ]
-        rows: list[int] = []
-        for row, key in enumerate(wanted):
-            if key not in position:
-                position[key] = offset + len(rows)
-                rows.append(row)
-        if rows:
-            x_t = x_hat + delta
-            x = torch.cat([x_hat, x_t, x_t])[rows].to(self.dtype)
-            pool.append(self.denoise(x, t, self.contexts[rows]).to(x_hat.dtype))
-        eps = torch.cat(pool)[[position[key] for key in wanted]]
-        return _Predictions(eps[:n], eps[n : 2 * n], eps[2 * n :])
-
-
-def _network(denoise: Denoise, x0: Tensor, conditioning: Conditioning) -> _Network:
-    n = len(x0)
-    parts = [
-        c.to(x0.device).expand(n, -1, -1)
-        for c in (conditioning.inversion, conditioning.uncond, conditioning.cond)
-    ]
-
-    def same(j: int, k: int) -> list[bool]:
-        return [bool(torch.equal(parts[j][i], parts[k][i])) for i in range(n)]
-
-    cond = tuple(1 if equal else 2 for equal in same(2, 1))
-    inversion = tuple(
-        1 if as_uncond else (2 if as_cond else 0)
-        for as_uncond, as_cond in zip(same(0, 1), same(0, 2), strict=True)
-    )
-    return _Network(denoise, torch.cat(parts), (inversion, (1,) * n, cond), x0.dtype)
-
-
 def _check(x0: Tensor, masks: EditMasks, plan: Plan) -> None:
-    n, _, height, width = x0.shape
+    n, channels, height, width = x0.shape
     if masks.edit.shape != (n, 1, height, width):
         raise MaskError(
             f"The masks are {tuple(masks.edit.shape)}; expected {(n, 1, height, width)} "
@@ -201,11 +146,39 @@ def _check(x0: Tensor, masks: EditMasks, plan: Plan) -> None:
     for name, value in (("noise", plan.noise), ("e_inv", plan.e_inv)):
         if value is not None and tuple(value.shape) != expected:
             raise ValueError(f"{name} is {tuple(value.shape)}; expected {expected}.")
-    if plan.resume is not None and plan.resume.delta.shape != x0.shape:
-        raise ValueError(f"delta is {tuple(plan.resume.delta.shape)}; expected {tuple(x0.shape)}.")
+    kept = (n, channels * plan.schedule.order, height, width)
+    if plan.resume is not None and plan.resume.delta.shape != kept:
+        raise ValueError(f"delta is {tuple(plan.resume.delta.shape)}; expected {kept}.")
 
 
-def delta_step(delta: Tensor, eps_change: Tensor, m_keep: Tensor, step: Step) -> Tensor:
+class _State(NamedTuple):
+    """What one step hands to the next: delta, and with a second-order schedule D."""
+
+    delta: Tensor
+    clean_change: Tensor
+
+    @classmethod
+    def begun(cls, plan: Plan, x0: Tensor) -> _State:
+        zero = torch.zeros_like(x0)
+        if plan.resume is None:
+            return cls(zero, zero)
+        kept = plan.resume.delta.to(x0)
+        return cls(*kept.chunk(2, dim=1)) if plan.schedule.order == 2 else cls(kept, zero)
+
+    def kept(self, schedule: Schedule) -> Tensor:
+        """Everything that the rest of the edit needs, as `Resume.delta`."""
+        return torch.cat(self, dim=1) if schedule.order == 2 else self.delta
+
+
+def clean_change(delta: Tensor, eps_change: Tensor, step: Step) -> Tensor:
+    """Predict the clean images' difference, D_t; arguments and shape as those of `delta_step`."""
+    noise = math.sqrt(1 - step.alpha_bar) * eps_change
+    return (delta - noise) / math.sqrt(step.alpha_bar)
+
+
+def delta_step(
+    delta: Tensor, eps_change: Tensor, m_keep: Tensor, step: Step, ahead: Tensor | None = None
+) -> Tensor:
     """Take one step of the edit's difference.
 
     Parameters
@@ -218,13 +191,16 @@ def delta_step(delta: Tensor, eps_change: Tensor, m_keep: Tensor, step: Step) ->
         1 = must stay.
     step : Step
         Its a and b are used.
+    ahead : float [N, C, h, w], optional
+        c_t (D_t - D_before) of a second-order step.
 
     Returns
     -------
     float [N, C, h, w]
-        x_prev - x̂_prev = (1 - m_keep) (a_t delta + b_t eps_change).
+        x_prev - x̂_prev = (1 - m_keep) (a_t delta + b_t eps_change + ahead).
     """
-    return release(step.a * delta + step.b * eps_change, m_keep)
+    moved = step.a * delta + step.b * eps_change
+    return release(moved if ahead is None else moved + ahead, m_keep)
 
 
 @torch.no_grad()
@@ -283,26 +259,32 @@ def radedit(
     hooks = hooks or Hooks()
     _check(x0, masks, plan)
     dtype, device = torch.promote_types(x0.dtype, torch.float32), x0.device
-    network = _network(denoise, x0, conditioning)
+    prompts = (conditioning.inversion, conditioning.uncond, conditioning.cond)
+    network = network_of(denoise, x0, prompts)
     clean = x0.to(dtype)
     m_edit = masks.edit.to(device, dtype)
     m_keep = torch.zeros_like(m_edit) if masks.keep is None else masks.keep.to(device, dtype)
-    done, delta = 0, torch.zeros_like(clean)
-    if plan.resume is not None:
-        done, delta = plan.resume.done, plan.resume.delta.to(device, dtype)
+    done = 0 if plan.resume is None else plan.resume.done
+    state = _State.begun(plan, clean)
     for step in plan.schedule:
         if step.index < done:
             continue
         check(hooks, step.index)
         x_hat = q_sample(clean, plan.noise[step.index].to(device, dtype), step)
         cached = None if plan.e_inv is None else plan.e_inv[step.index].to(device, dtype)
-        eps = network(step.t, x_hat, delta, cached)
+        eps = network(step.t, x_hat, state.delta, cached)
         e_edit = masked_guidance(eps.uncond, eps.cond, m_edit, plan.guidance)
-        delta = delta_step(delta, e_edit - eps.inv, m_keep, step)
+        state = _advance(state, e_edit - eps.inv, m_keep, step)
         if hooks.inverted is not None:
             hooks.inverted(step.index, eps.inv)
         if hooks.stepped is not None:
-            hooks.stepped(step.index + 1, delta)
+            hooks.stepped(step.index + 1, state.kept(plan.schedule))
         if hooks.progress is not None:
             hooks.progress(step.index + 1, len(plan.schedule))
-    return finite(delta)
+    return finite(state.delta)
+
+
+def _advance(state: _State, eps_change: Tensor, m_keep: Tensor, step: Step) -> _State:
+    change = clean_change(state.delta, eps_change, step)
+    ahead = step.c * (change - state.clean_change) if step.c else None
+    return _State(delta_step(state.delta, eps_change, m_keep, step, ahead), change)

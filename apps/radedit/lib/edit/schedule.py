@@ -5,6 +5,8 @@ Notation (RadEdit, arXiv 2312.12865, Eq. 2-4)
     alpha_bar_prev  the same at the timestep visited next (towards the clean image)
     sigma_t         noise a DDPM step adds back (eta = 1)
     a_t, b_t        mu_t(x, eps) = a_t x + b_t eps, the mean of Eq. 4
+    c_t             second order: c_t (D_t - D_before) is added to that mean, D the clean image
+                    that a step predicts; 0 = first order, RadEdit's own
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ class Step:
         Position in the schedule, 0 = noisiest step that is run.
     t : int
         Training timestep given to the network.
-    alpha_bar, alpha_bar_prev, sigma, a, b : float
+    alpha_bar, alpha_bar_prev, sigma, a, b, c : float
         See the notation of the module.
     """
 
@@ -41,6 +43,7 @@ class Step:
     sigma: float
     a: float
     b: float
+    c: float = 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +54,7 @@ class Schedule:
     ----------
     timesteps : tuple of int
         Strictly descending training timesteps, one per step that is run.
-    alpha_bar, alpha_bar_prev, sigma_t, a_t, b_t : float64 [len(timesteps)]
+    alpha_bar, alpha_bar_prev, sigma_t, a_t, b_t, c_t : float64 [len(timesteps)]
         Coefficients of each step.
     num_steps : int
         Steps of the whole schedule before any was left out.
@@ -65,6 +68,7 @@ class Schedule:
     sigma_t: FloatArray
     a_t: FloatArray
     b_t: FloatArray
+    c_t: FloatArray
     num_steps: int
     skip: float
 
@@ -83,7 +87,13 @@ class Schedule:
                 sigma=float(self.sigma_t[i]),
                 a=float(self.a_t[i]),
                 b=float(self.b_t[i]),
+                c=float(self.c_t[i]),
             )
+
+    @property
+    def order(self) -> int:
+        """1, or 2 if a step also uses what the step before it predicted."""
+        return 2 if self.c_t.any() else 1
 
     @property
     def key(self) -> tuple[tuple[int, float], ...]:
@@ -103,11 +113,27 @@ def trailing_timesteps(num_train: int, num_steps: int) -> tuple[int, ...]:
     return tuple(int(t) - 1 for t in np.round(spaced))
 
 
+def condensed_timesteps(timesteps: Sequence[int]) -> tuple[int, ...]:
+    """Move evenly spread timesteps towards the clean image, where details are decided.
+
+    Returns
+    -------
+    tuple of int
+        As many, from the same first one, falling with the square of what is left of them.
+    """
+    left = 1 - np.arange(len(timesteps)) / len(timesteps)
+    spread = np.round((timesteps[0] + 1) * left**2).astype(int) - 1
+    # Rounding may bring the last ones together; each stays above those behind it.
+    least = np.arange(len(timesteps))[::-1]
+    return tuple(int(t) for t in np.maximum(spread, least))
+
+
 def make_schedule(
     alphas_cumprod: Sequence[float] | npt.NDArray[np.floating],
     num_steps: int,
     skip: float = 0.0,
     final_alpha_bar: float = 1.0,
+    solver: str = "ddpm",
 ) -> Schedule:
     """Build the schedule of an edit.
 
@@ -125,6 +151,8 @@ def make_schedule(
         0.3). At least one step stays.
     final_alpha_bar : float
         alpha_bar after the last step: 1 for a clean image (`set_alpha_to_one`).
+    solver : "ddpm" or "dpm"
+        RadEdit's own steps; or as many condensed ones of second order, for few steps.
 
     Raises
     ------
@@ -147,6 +175,8 @@ def make_schedule(
     # The small term keeps 0.29 * 100 = 28.999999999999996 from losing a step.
     first = min(int(skip * num_steps + 1e-9), num_steps - 1)
     timesteps = timesteps[first:]
+    if solver == "dpm":
+        timesteps = condensed_timesteps(timesteps)
 
     ab = alpha_bars[list(timesteps)]
     ab_prev = np.append(ab[1:], final_alpha_bar)
@@ -154,4 +184,28 @@ def make_schedule(
     a = np.sqrt(ab_prev / ab)
     direction = (1 - ab_prev) * np.sqrt(ab / (ab_prev * (1 - ab)))
     b = direction - np.sqrt(ab_prev * (1 - ab) / ab)
-    return Schedule(timesteps, ab, ab_prev, sigma, a, b, num_steps, skip)
+    c = second_order(ab) if solver == "dpm" else np.zeros_like(a)
+    return Schedule(timesteps, ab, ab_prev, sigma, a, b, c, num_steps, skip)
+
+
+def second_order(alpha_bar: FloatArray) -> FloatArray:
+    """Compute c_t of SDE-DPM-Solver++(2M), float64 [S], from alpha_bar of every step.
+
+    The solver's first order is DDPM with eta = 1, so a_t, b_t and sigma_t are as ever. What the
+    second adds extrapolates the predicted clean image half a step ahead in lambda, the logarithm
+    of signal over noise:
+
+        h_t = lambda_prev - lambda_t
+        c_t = sqrt(alpha_bar_prev) (1 - exp(-2 h_t)) h_t / (2 h_before)
+
+    The first step has nothing before it and the last ends without noise, where h is infinite:
+    both stay of first order.
+
+    Notes
+    -----
+    Source: arXiv 2211.01095, SDE-DPM-Solver++(2M).
+    """
+    h = np.diff(np.log(alpha_bar) - np.log1p(-alpha_bar)) / 2
+    c = np.zeros_like(alpha_bar)
+    c[1:-1] = np.sqrt(alpha_bar[2:]) * -np.expm1(-2 * h[1:]) * h[1:] / (2 * h[:-1])
+    return c

@@ -7,7 +7,6 @@ empty by then, because its job ended, is filled with another job's case.
 
 from __future__ import annotations
 
-import gc
 import logging
 import time
 from collections import defaultdict
@@ -18,10 +17,10 @@ import numpy as np
 import sqlalchemy as sa
 import torch
 
+from radedit.lib.batch.memory import is_out_of_memory, release_memory
 from radedit.lib.bulk import unexpected
 from radedit.lib.cases import Prepared
 from radedit.lib.edit.course import Course, EditCancelledError, Hooks, Resume
-from radedit.lib.edit.schedule import make_schedule
 from radedit.lib.errors import RadEditError
 from radedit.lib.jobs.films import Films
 from radedit.lib.jobs.turns import ALONE_AFTER, MOST_FRUITLESS, Checkpoint, Taken, Turn
@@ -111,7 +110,7 @@ class Batches:
         except sa.exc.SQLAlchemyError:
             raise
         except Exception as error:
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 for one in group:
                     turn.fail(one.id, _sentence(error))
                 return
@@ -162,11 +161,7 @@ class Batches:
     def _steps(self, one: Ready) -> int:
         backbone = self.editor.backbone(one.prepared.case.request.model)
         parameters = one.prepared.parameters
-        return len(
-            make_schedule(
-                backbone.alphas_cumprod, parameters.steps, parameters.skip, backbone.final_alpha_bar
-            )
-        )
+        return len(backbone.schedule(parameters.steps, parameters.skip, parameters.solver))
 
 
 def seats_of(group: Sequence[Ready]) -> dict[str, int]:
@@ -218,19 +213,6 @@ def _hooks(turn: Turn, seats: Mapping[str, int], size: int) -> Hooks:
         return not turn.alive(seats)
 
     return Hooks(progress=progress, cancelled=cancelled, stepped=stepped)
-
-
-def release_memory() -> None:
-    """Give the memory of what is not used any more back to the device."""
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
 
 
 def _sentence(error: Exception) -> str:

@@ -41,7 +41,7 @@ def plan_of(request: JobRequest, settings: Settings) -> str:
         if expression is not None:
             parse(expression)
     _check_masks(request)
-    return json.dumps([model.name, p.method, p.steps, p.skip, p.guidance])
+    return json.dumps([model.name, *p.shared])
 
 
 def _check_masks(request: JobRequest) -> None:

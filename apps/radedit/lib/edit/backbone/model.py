@@ -17,6 +17,7 @@ from radedit.lib.edit.backbone.files import locate
 from radedit.lib.edit.backbone.modules import load_unet, load_vae, read_json
 from radedit.lib.edit.backbone.noise import NoiseSchedule, noise_schedule
 from radedit.lib.edit.backbone.text import TextEncoder, load_text_encoder
+from radedit.lib.edit.schedule import Schedule, make_schedule
 from radedit.lib.errors import CheckpointError
 from radedit.lib.settings import ComponentSpec, ModelSpec
 
@@ -76,6 +77,10 @@ class Backbone:
     def final_alpha_bar(self) -> float:
         """alpha_bar after the last step, for `make_schedule`."""
         return self.noise.final_alpha_bar
+
+    def schedule(self, steps: int, skip: float, solver: str = "ddpm") -> Schedule:
+        """Build a schedule of this model's noise; see `make_schedule`."""
+        return make_schedule(self.alphas_cumprod, steps, skip, self.final_alpha_bar, solver)
 
     def check_prompt(self, text: str, what: str = "prompt") -> None:
         """Refuse a prompt that is empty, too long, or holds a word the encoder never saw.
