@@ -261,6 +261,24 @@ def test_a_taken_port_is_said_in_a_sentence(server: RadEditServer, tmp_path: Pat
     assert (done.returncode, "choose another --port" in done.stderr) == (1, True)
 
 
+@pytest.mark.parametrize("way", ["option", "variable"])
+def test_a_database_that_is_away_is_said_in_a_sentence(
+    tmp_path: Path, way: str, new_port: Callable[[], int]
+) -> None:
+    database = f"postgresql://radedit:geheim@127.0.0.1:{new_port()}/away"
+    options = ["--database", database] if way == "option" else []
+    environ = {"RADEDIT_JOBS_DATABASE": database} if way == "variable" else {}
+    done = subprocess.run(
+        [sys.executable, "-m", "radedit.lib.cli", "serve", "--studies", str(tmp_path / "s"),
+         "--state", str(tmp_path / "state"), "--port", "0", "--workers", "0", *options],
+        capture_output=True, text=True, timeout=240, env={**os.environ, **environ},
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "the jobs' database cannot be opened" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert "geheim" not in done.stderr
+
+
 def _children(pid: int) -> list[int]:
     named = Path(f"/proc/{pid}/task/{pid}/children")
     found = [int(child) for child in named.read_text().split()]

@@ -31,7 +31,7 @@ def serve(
         Path | None, typer.Option(help="Folder for the jobs' database and readings.")
     ] = None,
     database: Annotated[
-        str, typer.Option(help="Of the jobs, such as postgresql://...; else in --state.")
+        str, typer.Option(help="Of the jobs; else RADEDIT_JOBS_DATABASE, else in --state.")
     ] = "",
     workers: Annotated[
         int, typer.Option(min=0, help="Processes that edit, for each device; 0: started elsewhere.")
@@ -47,9 +47,9 @@ def serve(
     from RADEDIT_ARCHIVE_*. Sign-on by OpenID Connect: RADEDIT_OIDC_ISSUER, ..._AUDIENCE.
     """
     with refusals():
-        from radedit.lib.jobs.database import default_database
+        from radedit.lib.jobs.database import FILE, VARIABLE, state_folder
         from radedit.lib.serving.config import MB, Limits, ServerConfig, config_from
-        from radedit.lib.serving.run import Running, serve, state_folder
+        from radedit.lib.serving.run import Running, serve
         from radedit_dicom.locate import is_server
 
         token, oidc = config_from(os.environ, token_file)
@@ -64,11 +64,13 @@ def serve(
         )  # fmt: skip
         kept = (state or state_folder(studies)).expanduser().resolve()
         kept.mkdir(parents=True, exist_ok=True, mode=0o700)
-        named = str(kept / "jobs.sqlite") if state else default_database(studies)
+        named = database or os.environ.get(VARIABLE) or str(kept / FILE)
         try:
-            serve(config, Running(kept, database or named, workers))
+            serve(config, Running(kept, named, workers))
         except SystemExit as error:  # MONAI Label's app refuses its configuration so
-            fail(str(error.code).removeprefix("radedit: "))
+            if not isinstance(error.code, str):
+                raise
+            fail(error.code.removeprefix("radedit: "))
 
 
 def _pairs(conf: list[str]) -> dict[str, str]:

@@ -14,6 +14,7 @@ from radedit.lib.errors import JobsError, ParameterError
 from radedit.lib.jobs.tables import metadata
 
 VARIABLE: Final = "RADEDIT_JOBS_DATABASE"
+FILE: Final = "jobs.sqlite"
 BUSY_MS: Final = 30_000  # how long a writer of SQLite waits for the others
 
 
@@ -24,13 +25,15 @@ def default_database(studies: str) -> str:
     ----------
     studies : a folder's path or an archive's address; each has a queue of its own
     """
-    named = os.environ.get(VARIABLE)
-    if named:
-        return named
+    return os.environ.get(VARIABLE) or str(state_folder(studies) / FILE)
+
+
+def state_folder(studies: str) -> Path:
+    """Name the folder for what is kept of a served folder or archive: its jobs, its readings."""
     place = studies if "://" in studies else str(Path(studies).expanduser().resolve())
     digest = hashlib.sha256(place.encode()).hexdigest()[:16]
     state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return str(state / "radedit" / digest / "jobs.sqlite")
+    return state / "radedit" / digest
 
 
 def database_url(named: str) -> sa.URL:

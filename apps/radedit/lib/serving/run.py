@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
-import os
 import signal
 import socket
 import threading
@@ -18,11 +16,11 @@ import uvicorn
 from radedit.lib.errors import OutputError
 from radedit.lib.jobs.queue import JobQueue
 from radedit.lib.jobs.supervisor import Crew, devices
+from radedit.lib.jobs.worker import CONF_KEYS
 from radedit.lib.serving.config import ServerConfig
 from radedit.lib.settings import Settings
 
 GRACE_S: Final = 10  # how long requests may take to end when the server is told to
-_WORKERS_CONF: Final = ("bundles", "cache", "cache_gb", "output")
 _CHATTY: Final = (
     "dbos", "httpcore2", "httpx2", "monailabel", "multipart", "timeloop", "uvicorn.error",
 )  # fmt: skip
@@ -46,19 +44,13 @@ class Running:
     workers: int = 1
 
 
-def state_folder(studies: str) -> Path:
-    """Give the folder that the server of these studies keeps its state in."""
-    root = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return root / "radedit" / hashlib.sha256(studies.encode()).hexdigest()[:16]
-
-
 def serve(config: ServerConfig, running: Running) -> None:
     """Serve until told to stop (SIGINT, SIGTERM).
 
     Raises
     ------
     RadEditError, DicomError
-        The configuration is refused, or the port is taken.
+        The configuration is refused, the port is taken, or the jobs' database cannot be opened.
     SystemExit
         MONAI Label's part of the configuration is refused.
     """
@@ -70,6 +62,7 @@ def serve(config: ServerConfig, running: Running) -> None:
 
     stopping = threading.Event()
     queue = JobQueue(running.database)
+    queue.start()  # before MONAI Label starts threads that would keep a refused server from ending
     labels = label_app(config)
     crew = _crew(config, running, labels.editor.settings)
     app = create_app(config, Parts(labels, queue, running.state, crew, stopping.is_set))
@@ -96,17 +89,9 @@ def serve(config: ServerConfig, running: Running) -> None:
 
 def quiet() -> None:
     """Silence what would log paths, header values or whole requests."""
-    for name in (
-        "uvicorn.error",
-        "monailabel",
-        "httpx2",
-        "httpcore2",
-        "dbos",
-        "multipart",
-        "timeloop",
-    ):
+    for name in _CHATTY:
         logging.getLogger(name).setLevel(logging.WARNING)
-    for name in ("dicomweb_client", "pynetdicom", "highdicom", "pydicom"):
+    for name in _QUOTING:
         logging.getLogger(name).setLevel(logging.ERROR)
 
 
@@ -114,7 +99,7 @@ def _crew(config: ServerConfig, running: Running, settings: Settings) -> Crew | 
     """Say which workers to start: they serve the same studies with the same settings."""
     if not running.workers:
         return None
-    conf = {name: value for name, value in config.conf.items() if name in _WORKERS_CONF}
+    conf = {name: value for name, value in config.conf.items() if name in CONF_KEYS}
     return Crew(config.studies, conf, [*devices(settings.device)] * running.workers)
 
 
