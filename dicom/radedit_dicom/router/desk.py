@@ -34,7 +34,7 @@ _TOLD = (
     "not_before"
 )
 #: What needs a person, or says where an object has ended that went nowhere.
-TROUBLE = ("dead", "held", "quarantined", "unmatched")
+TROUBLE = ("dead", "quarantined", "held", "unmatched")
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ class Desk:
         row = self._journal.row(query)
         return 0 if row is None else int(row[0])
 
-    def items(self, states: tuple[str, ...] = TROUBLE, most: int = 1000) -> list[Item]:
+    def items(self, states: tuple[str, ...] = TROUBLE, most: int = 1_000_000) -> list[Item]:
         """List rows in these states, the newest first; without states, all rows."""
         found = []
         for kind, query in _LISTED.items():

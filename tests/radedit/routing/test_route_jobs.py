@@ -10,14 +10,18 @@ from typing import Any
 
 import pytest
 from pydicom.dataset import Dataset
+from starlette.testclient import TestClient
 from typer.testing import CliRunner
 
 from radedit.lib.cli import app
+from radedit.lib.routing.settings import load_route
+from radedit.lib.routing.web import application
 from radedit.lib.routing.worker import GIVEN_UP, Worker, guarded
 from radedit_dicom.router.audit import Audit
 from radedit_dicom.router.desk import Desk
+from radedit_dicom.router.intake import Intake
 from radedit_dicom.router.journal import Journal
-from radedit_dicom.router.outbox import Order, Patience
+from radedit_dicom.router.outbox import Order, Outbox, Patience, enqueue
 from radedit_dicom.router.route import Jobs
 from radedit_dicom.router.rules import Action, Rule
 from radedit_dicom.router.spool import Spool
@@ -117,6 +121,22 @@ def test_an_edit_that_is_cancelled_ends_its_process_and_orders_nothing(
         assert ended.wait(60)
     assert codes == [GIVEN_UP]
     assert not Worker(*made, "work-0", Jobs()).one()  # nobody takes it up again
+
+
+def test_the_page_shows_dead_letters_however_much_is_held(made: Made, tmp_path: Path) -> None:
+    _, journal, audit = made
+    with journal.change() as change:
+        for number in range(300):
+            enqueue(change, Order("qa", f"1.{number}", "f", "j", held=number > 0))
+    outbox = Outbox(journal, audit, "qa", Patience(refusals=1))
+    first = outbox.claim()
+    assert first is not None
+    outbox.failed(first, "It <refuses>.", refused=True)
+    (tmp_path / "page.toml").write_text('spool = "spool"\n[receive]\ncallers = ["A"]\n[http]\n')
+    page = application(load_route(tmp_path / "page.toml"), Intake(*made), audit)
+    shown = TestClient(page).get("/").text
+    assert "It &lt;refuses&gt;." in shown
+    assert shown.index("delivery-1<") < shown.index("delivery-300<")
 
 
 def test_an_interrupted_job_is_put_back_and_counts_as_no_attempt(

@@ -10,7 +10,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Protocol
@@ -132,7 +132,7 @@ def _receive(place: Place, end: threading.Event, role: str) -> None:
 def _plan(place: Place, end: threading.Event, role: str) -> None:
     """Sort what came, order what the rules say, tell of dead letters, clean up."""
     resource.setrlimit(resource.RLIMIT_AS, (_PLAN_MEMORY, _PLAN_MEMORY))
-    os.nice(_BEHIND)
+    _stand_back()
     sorter = Sorter(place.spool, place.journal, place.audit)
     rules = Reloaded(place)
     notices = _Every(_NOTIFY_S, lambda: notify(place.journal, rules.route.webhook))
@@ -160,7 +160,7 @@ def _work(place: Place, end: threading.Event, role: str) -> None:
     """Make edits and run suites."""
     from radedit.lib.routing.worker import Worker
 
-    os.nice(_BEHIND)
+    _stand_back()
     worker = Worker(place.spool, place.journal, place.audit, role, place.route.jobs, end)
     enough = place.route.receive.reserve_bytes // 4  # the rest of the reserve is for results
     while not end.is_set():
@@ -255,6 +255,13 @@ class _Every:
         if time.monotonic() - self._last >= self._seconds:
             self._last = time.monotonic()
             self._what()
+
+
+def _stand_back() -> None:
+    """Let receiving and sending go first, also where Linux schedules sessions and not processes."""
+    os.nice(_BEHIND)
+    with suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(_BEHIND))
 
 
 def _wait_for_room(error: Exception, end: threading.Event) -> None:

@@ -19,14 +19,14 @@ from starlette.routing import Route as HttpRoute
 from radedit.lib.routing.metrics import exposition
 from radedit.lib.routing.stow import store
 from radedit_dicom.router.audit import Audit
-from radedit_dicom.router.desk import Desk
+from radedit_dicom.router.desk import TROUBLE, Desk, Item
 from radedit_dicom.router.errors import RouteError
 from radedit_dicom.router.intake import Intake
 from radedit_dicom.router.route import Route
 from radedit_dicom.router.route_file import secret
 
 _START_S = 30.0
-_SHOWN = 200
+_SHOWN = 200  # of each state
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; "
     "frame-ancestors 'none'",
@@ -75,7 +75,8 @@ th, td { text-align: left; padding: .3rem .8rem .3rem 0; border-bottom: 1px soli
 <table><tr><th>id</th><th>state</th><th>about</th><th>reason</th></tr>
 {% for item in items %}<tr><td>{{ item.id }}</td><td>{{ item.state }}</td><td>{{ item.about }}</td>
 <td>{{ item.reason }}</td></tr>{% else %}<tr><td colspan="4">nothing</td></tr>{% endfor %}</table>
-<p>Act with <code>radedit route retry | discard | release CONFIG ID</code>.</p>
+<p>Act with <code>radedit route retry | discard | release CONFIG ID</code>; at most {{ shown }} of
+each state are listed here, all by <code>radedit route list CONFIG</code>.</p>
 </body></html>
 """)
 
@@ -148,10 +149,11 @@ def application(route: Route, intake: Intake, audit: Audit) -> Starlette:
     async def page(request: Request) -> Response:
         from radedit.lib.routing.roles import names
 
-        status, items = await run_in_threadpool(lambda: (desk.status(), desk.items(most=_SHOWN)))
+        status, items = await run_in_threadpool(lambda: (desk.status(), _troubles(desk)))
         processes = {name: intake.spool.is_held(name) for name in names(route)}
         at = datetime.now().isoformat(sep=" ", timespec="seconds")
-        return HTMLResponse(_PAGE.render(status=status, items=items, processes=processes, at=at))
+        shown = {"status": status, "items": items, "processes": processes}
+        return HTMLResponse(_PAGE.render(**shown, at=at, shown=_SHOWN))
 
     async def as_json(request: Request) -> Response:
         return JSONResponse(await run_in_threadpool(desk.status))
@@ -172,6 +174,11 @@ def application(route: Route, intake: Intake, audit: Audit) -> Starlette:
     for path in ("/dicom-web/studies", "/dicom-web/studies/{study}"):
         routes.append(HttpRoute(path, _guarded(stow, token), methods=["POST"]))
     return Starlette(routes=routes)
+
+
+def _troubles(desk: Desk) -> list[Item]:
+    """List what needs a person, the dead letters first, so that what is held hides none of them."""
+    return [item for state in TROUBLE for item in desk.items((state,), _SHOWN)]
 
 
 def _guarded(endpoint: Endpoint, token: str) -> Endpoint:
