@@ -90,8 +90,8 @@ def children(pid: int) -> list[int]:
     return found
 
 
-def is_in_the_middle(queue: JobQueue, worker: str) -> bool:
-    """Say whether a worker runs a job of which some steps are done and some are not."""
+def in_the_middle(queue: JobQueue, worker: str) -> list[str]:
+    """List the jobs of a worker of which some steps are done and some are not."""
     turns = queue.dbos.list_workflows(status="PENDING", executor_id=worker, load_input=False)
     of_worker = sa.select(jobs.c.id).where(
         jobs.c.turn.in_([turn.workflow_id for turn in turns]),
@@ -100,7 +100,7 @@ def is_in_the_middle(queue: JobQueue, worker: str) -> bool:
         jobs.c.done < jobs.c.total,
     )
     with queue.engine.connect() as connection:
-        return connection.execute(of_worker).first() is not None
+        return list(connection.execute(of_worker).scalars())
 
 
 def wait_for(what: Callable[[], bool], timeout_s: float, step_s: float = 0.1) -> bool:
