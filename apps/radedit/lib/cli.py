@@ -15,6 +15,7 @@ from radedit.lib.commands.bench import bench
 from radedit.lib.commands.edit import edit
 from radedit.lib.commands.edits import find, retract
 from radedit.lib.commands.jobs import jobs
+from radedit.lib.commands.measure import add_to
 from radedit.lib.commands.models import models
 from radedit.lib.commands.phantom import phantom
 from radedit.lib.commands.route import route
@@ -31,6 +32,7 @@ app = typer.Typer(
 )
 for command in (edit, batch, check, replay, find, retract, phantom, serve, stress, worker):
     app.command()(command)
+add_to(bench)
 app.add_typer(bench, name="bench")
 app.add_typer(route, name="route")
 app.add_typer(jobs, name="jobs")

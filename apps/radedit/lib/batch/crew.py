@@ -117,9 +117,14 @@ class Crew:
                 hand.process.kill()
                 hand.process.join()
             if self.journal is not None:
+                self._sweep()
                 self.journal.close()
         assert self.journal is not None
         return self.journal
+
+    def _sweep(self) -> None:
+        """Remove fetched films that processes left behind which were killed."""
+        shutil.rmtree(self.plan.work / FETCHED, ignore_errors=True)
 
     def _start(self, device: str) -> Hand:
         context = get_context("spawn")
@@ -223,7 +228,7 @@ class Crew:
         if self.journal is None:
             self.journal, self._began = Journal(self.plan.work, facts), time.perf_counter()
             self._known = self.journal.known()
-            shutil.rmtree(self.plan.work / FETCHED, ignore_errors=True)  # of a run that was killed
+            self._sweep()
 
     def _end(self, row: Row) -> None:
         assert self.journal is not None
