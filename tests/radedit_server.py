@@ -40,6 +40,7 @@ class RadEditServer:
     environ: dict[str, str] = field(default_factory=dict)
     ca: Path | None = None
     process: subprocess.Popen[bytes] | None = None
+    first_health: dict[str, Any] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -75,7 +76,9 @@ class RadEditServer:
         end = time.monotonic() + START_S
         while True:
             try:
-                if self.get("/health", timeout=10).ok:
+                answer = self.get("/health", timeout=10)
+                if answer.ok:
+                    self.first_health = answer.json()
                     return
             except requests.RequestException:
                 pass

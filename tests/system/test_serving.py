@@ -199,6 +199,10 @@ def test_warm_workers_are_told_of(
     assert server.get("/health").json()["warm_workers"] == 1
 
 
+def test_the_server_answers_before_a_model_is_warm(server: RadEditServer) -> None:
+    assert (server.first_health["status"], server.first_health["warm_workers"]) == ("ok", 0)
+
+
 def test_with_a_certificate_it_speaks_https_and_keeps_the_cookie_to_it(
     tmp_path: Path, new_port: Callable[[], int], certificates: Certificates
 ) -> None:
