@@ -101,8 +101,10 @@ def test_a_killed_run_between_two_archives_is_gone_on_with_and_each_film_is_edit
     assert "Geheim" not in (work / "outcomes.jsonl").read_text() + log.read_text()
     assert not list(work.glob("fetched/*/*")), "fetched films are not left behind"
 
+    (tmp_path / "list.csv").write_text(f"A1,night\n{ROOT}.2\nA99\n")
+    named = ["--list", str(tmp_path / "list.csv"), "--json"]
     again = subprocess.run(
-        [sys.executable, "-m", "radedit.lib.cli", *command, "--json"],
+        [sys.executable, "-m", "radedit.lib.cli", *command, *named],
         env={**os.environ, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -110,7 +112,10 @@ def test_a_killed_run_between_two_archives_is_gone_on_with_and_each_film_is_edit
         check=False,
     )
     summary = json.loads(again.stdout)
-    assert (again.returncode, summary["made"]) == (1, 0)
+    assert (again.returncode, summary["made"]) == (1, 0), "both are done already"
+    told = {row["input"]: row["why"] for row in summary["failed"]}
+    assert told.keys() == {f"{ROOT}.{BLANK}.1.1", "line 3 of the list"}
+    assert "holds no CR or DX image" in told["line 3 of the list"]
     assert len(results.held()) == 3 * (FILMS - 1)
 
 

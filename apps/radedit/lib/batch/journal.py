@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import IO, Any, Final
 
 from radedit.lib.batch.plan import JOURNAL, TABLE
 from radedit.lib.errors import OutputError
@@ -42,26 +42,16 @@ class Journal:
         wanted = json.loads(json.dumps({"format": FORMAT, **facts}))
         with _writable():
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = (folder / ".lock").open("w")
-            self._claim()
+            self._lock = _claimed(folder / ".lock")
             if not self.path.exists():
                 self._append({"run": wanted})
             first = next(self._lines(), {})
         if first.get("run") != wanted:
+            self.close()
             raise OutputError(
                 "the folder of the run holds another run (films, request, model or destination "
                 "differ); name another one with --work."
             )
-
-    def _claim(self) -> None:
-        """Keep others out until this process ends, however it does."""
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise OutputError(
-                "this very run is going on in another process; wait for it, or name another "
-                "folder with --work."
-            ) from None
 
     def close(self) -> None:
         """Let others in."""
@@ -127,6 +117,20 @@ class Journal:
             stream.write(json.dumps(row, default=str))
             stream.flush()
             os.fsync(stream.fileno())
+
+
+def _claimed(path: Path) -> IO[str]:
+    """Keep others out of a folder until this file is closed, or this process ends."""
+    lock = path.open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise OutputError(
+            "this very run is going on in another process; wait for it, or name another folder "
+            "with --work."
+        ) from None
+    return lock
 
 
 @contextmanager
