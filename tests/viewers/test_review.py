@@ -98,6 +98,7 @@ def test_edits_are_read_by_keyboard_alone(page: Page, place: Place, edits: list[
         ready(page)
         keep_picture(page, "review-open")
         page.get_by_role("button", name=edits[0]).click()
+        page.evaluate("document.activeElement.blur()")  # Space would press the button again
         ready(page)
 
     with_masks = seen(stage(page))
