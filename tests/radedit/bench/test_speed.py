@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 from typer.testing import CliRunner
 
+from radedit.lib.bench import speed
 from radedit.lib.bench.released import Task, released_edit
 from radedit.lib.bench.speed import BASELINE, Fused, Load, compare, counted, task_of
 from radedit.lib.bench.speed_report import figures, markdown
@@ -73,9 +75,16 @@ def test_every_way_is_reported_with_its_ratio_and_its_floor(task: Task) -> None:
     assert all(name in markdown(found) for name in timed)
 
 
-def test_the_command_prints_one_object(monkeypatch: pytest.MonkeyPatch) -> None:
-    done = CliRunner().invoke(app, ["bench", "edit", "--steps", "2", "--repeats", "1", "--json"])
+def test_the_command_prints_one_object(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    picture = tmp_path / "new" / "profile.png"
+    asked = ["bench", "edit", "--steps", "2", "--repeats", "1", "--json"]
+    monkeypatch.setattr(speed, "LONG", 4)
+    done = CliRunner().invoke(app, [*asked, "--profile", str(picture)])
     assert done.exit_code == 0, done.output
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    shares = json.loads(done.stdout)["profile"]["float32"]
+    assert sum(shares.values()) == pytest.approx(1)
+    assert max(shares, key=lambda name: shares[name]) != "the rest"
     assert {"full edit, bfloat16", "re-edit, bfloat16"} <= json.loads(done.stdout)["ways"].keys()
     refused = CliRunner().invoke(app, ["bench", "edit", "--repeats", "0"])
     assert refused.exit_code == 1

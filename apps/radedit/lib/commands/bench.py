@@ -100,6 +100,9 @@ def edit(
     films: Annotated[int, typer.Option(help="In one batch.")] = 1,
     repeats: Annotated[int, typer.Option(help="After one to warm up.")] = 5,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
+    profile: Annotated[
+        Path | None, typer.Option(help="Also draw where the time goes, into this PNG.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Time full edits and re-edits against the released algorithm, in the same run."""
@@ -134,6 +137,11 @@ def edit(
         # Random weights make no edit that another schedule could come close to.
         apart = None if sized else measure_differences(tasks["float32"], timed, pictures)
         found = figures(load, tasks, timed, apart)
+        if profile is not None:
+            from radedit.lib.bench.profile import draw, operators
+
+            found["profile"] = {name: operators(task) for name, task in tasks.items()}
+            draw(found["profile"], profile.expanduser())
         print_json(found) if as_json else print(markdown(found))
 
 
