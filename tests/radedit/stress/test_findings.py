@@ -85,6 +85,23 @@ def test_a_missing_answer_is_counted_and_never_guessed(known_suite: Suite, rows_
     assert victim["effects"][0]["patients"] == N - 10
 
 
+def test_a_label_that_is_left_out_of_an_answer_is_missing_and_counts_for_nothing(
+    known_suite: Suite, rows_of: Any
+) -> None:
+    edit = replace(known_suite.edits[0], doses=(0.5,))
+    suite = replace(known_suite, edits=(edit,))
+    rows = rows_of({"v": robust}, N)
+    for row in rows:
+        if row["type"] == "answer" and row["kind"] == "real" and int(row["subject"][1:]) < 5:
+            row["scores"] = {"other": 0.1}
+    victim = summarise(sort_rows(suite, rows), ())["victims"][0]
+    assert victim["missing"]["reasons"] == {"no score of finding in the answer": 5}
+    effect = victim["effects"][0]
+    assert effect["patients"] == N
+    assert effect["corrected"]["n"] == N - 5
+    assert len(effect["dose"]["points"]) == 2 * N - 5  # real and edit; no dose was shown
+
+
 @pytest.mark.parametrize(
     ("patients", "rejected", "why"),
     [(8, 0, "8 patients have an accepted edit, 10 are needed"), (40, 25, "38% of the edits")],

@@ -238,7 +238,8 @@ def test_an_edit_that_was_cut_off_on_disk_is_made_again(
 def written(done: Plan, editor: Editor, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("report")
     found = sort_rows(done.suite, [r for r in rows_in(done.out) if "run" not in r])
-    report = report_of([Finished(done, found, done.cohort.problems)], facts_of(done, editor))
+    facts = facts_of(done, editor)
+    report = report_of([Finished(done, found, tuple(done.cohort.problems), facts)], facts)
     assert set(write_report(report, out)) >= {"html", "json"}
     return out
 

@@ -58,21 +58,22 @@ def stress(
     """
     with refusals():
         from radedit.lib.commands.processes import processes
+        from radedit.lib.pipeline import Editor
         from radedit.lib.stress.findings import sort_rows
         from radedit.lib.stress.report import Finished, report_of, write_report
         from radedit.lib.stress.runner import Plan, facts_of, run
         from radedit.lib.stress.suite import load_suite
-        from radedit.lib.stress.sweep import STRENGTHS
+        from radedit.lib.stress.sweep import SWEPT
 
         loaded = [load_suite(name) for name in suites]
         if len({suite.name for suite in loaded}) != len(loaded):
             raise ParameterError("the same suite is named twice; name each once.")
         out = out.expanduser()
-        finished, facts = [], dict[str, Any]()
+        finished, facts, editor = [], dict[str, Any](), Editor()
         for suite in loaded:
             victims = tuple(victim or suite.victims)
             if sweep and suite.shift == "acquisition":
-                victims += tuple(f"sweep:opacity-{strength}" for strength in STRENGTHS)
+                victims = tuple(dict.fromkeys((*victims, *SWEPT)))
             if not victims:
                 raise ParameterError(f"the suite {suite.name} names no victim; give --victim.")
             cohort, alone = _cohort(suite, archive, labels, count, out)
@@ -80,10 +81,10 @@ def stress(
                 suite, cohort, victims, out / suite.name, processes(1 if alone else workers)
             )
             with bar(suite.name) as progress:
-                ledger = run(plan, progress)
-            facts = facts or facts_of(plan, _editor())
+                ledger = run(plan, progress, editor)
+            facts = facts_of(plan, editor)
             found = sort_rows(suite, ledger.rows())
-            finished.append(Finished(plan, found, tuple(cohort.problems)))
+            finished.append(Finished(plan, found, tuple(cohort.problems), facts))
             if augment is not None and suite.question.label:
                 from radedit.lib.stress.augment import export_pairs
 
@@ -96,12 +97,6 @@ def stress(
 
             written["dcm"] = str(write_document(report, Path(written["pdf"]), out / "report.dcm"))
         _tell(report, written, as_json)
-
-
-def _editor() -> Any:
-    from radedit.lib.pipeline import Editor
-
-    return Editor()
 
 
 def _cohort(

@@ -14,8 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pydicom.dataset import Dataset
-
 from radedit.lib.errors import FilmError, ParameterError
 from radedit.lib.selection import Selection
 from radedit.lib.settings import Settings
@@ -25,7 +23,6 @@ from radedit_dicom.archive import Archive
 from radedit_dicom.errors import DicomError
 from radedit_dicom.film import Film, read_film
 from radedit_dicom.frontal import View
-from radedit_dicom.parsing import parse
 
 UID = "sop_instance_uid"
 WORDS = ("group", "text", "side", "zone")
@@ -155,17 +152,23 @@ def open_cohort(
     table : CSV of labels; None = nothing is known of any film
     """
     labels, problems = read_labels(table) if table is not None else ({}, [])
-    headers = {uid: _header(path) for uid, path in selection.films.items()}
-    paths = {str(headers[k].SOPInstanceUID): path for k, path in selection.films.items()}
-    views = {str(h.SOPInstanceUID): View.of(h) for h in headers.values()}
-    pixels = {uid: _pixels(path) for uid, path in paths.items()}
+    films = [(path, _read(path)) for path in selection.films.values()]
+    paths = {film.sop_instance_uid: path for path, film in films if film is not None}
+    views = {f.sop_instance_uid: View.of(f.header) for _, f in films if f is not None}
+    pixels = {f.sop_instance_uid: _pixels(f) for _, f in films if f is not None}
     patients = {uid: _hashed("\0".join(view.patient)) for uid, view in views.items()}
     kept, more = _without_doubles(paths, pixels, patients, labels)
     problems += more
-    spaceless = sum(read_film(path).spacing_mm is None for path in kept.values())
+    spaceless = sum(
+        film is not None and film.spacing_mm is None and kept.get(film.sop_instance_uid) == path
+        for path, film in films
+    )
     problems += [
         *_if(len(set(labels) - set(paths)), "missing films",
              "films of the table are not in the archive", "figures on the whole table"),
+        *_if(sum(film is None for _, film in films), "films that cannot be read",
+             "files are damaged or hold no film that can be read; they were left out",
+             "figures on the whole archive"),
         *_if(len(selection.failed), "films that were not given", "films could not be fetched",
              "figures on the whole archive"),
         *_if(len(set(kept) - set(labels)) if table else 0, "films without labels",
@@ -234,12 +237,15 @@ def _if(count: int, kind: str, sentence: str, loses: str = "") -> list[Problem]:
     return [Problem(kind, count, f"{count} {sentence}", loses)] if count else []
 
 
-def _header(path: Path) -> Dataset:
-    return parse(path, pixels=False)
+def _read(path: Path) -> Film | None:
+    try:
+        return read_film(path)
+    except DicomError:
+        return None
 
 
-def _pixels(path: Path) -> str:
-    return hashlib.sha256(bytes(parse(path, pixels=True).PixelData)).hexdigest()
+def _pixels(film: Film) -> str:
+    return hashlib.sha256(repr(film.shape).encode() + film.stored.tobytes()).hexdigest()
 
 
 def _hashed(text: str) -> str:

@@ -143,6 +143,7 @@ def _subject(group: Group, number: int) -> Subject:
         words={"side": side, "zone": zone},
         traits={
             "sex": patient.body.sex,
+            "age": f"{int(patient.body.age) // 10 * 10}s",
             "view": patient.exposure.projection,
             "site": patient.exposure.site,
             "drain": "yes" if "chest drain" in masks else "no",

@@ -42,18 +42,20 @@ class Finished:
     ----------
     plan, found : what was run, and its rows
     problems : of the cohort
+    facts : of the run, as `runner.facts_of`
     """
 
     plan: Plan
     found: Found
     problems: tuple[Problem, ...]
+    facts: Mapping[str, Any]
 
 
 def report_of(finished: Sequence[Finished], facts: Mapping[str, Any]) -> dict[str, Any]:
     """Reckon the whole report; figures and gallery are data addresses."""
     suites: list[dict[str, Any]] = []
     for one in finished:
-        result = summarise(one.found, one.problems)
+        result = summarise(one.found, one.problems, one.facts)
         victims, criterion = result["victims"], one.plan.suite.criterion
         suites.append(
             {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -15,6 +15,7 @@ from radedit.lib.stress.findings import (
     Asked,
     Effect,
     Found,
+    Row,
     asked_of,
     effect_of,
     expected,
@@ -29,8 +30,15 @@ Result = dict[str, Any]
 FEWEST = 5  # patients of a subgroup that is told of
 
 
-def summarise(found: Found, problems: Sequence[Problem]) -> Result:
-    """Reckon everything that the report says."""
+def summarise(
+    found: Found, problems: Sequence[Problem], facts: Mapping[str, Any] | None = None
+) -> Result:
+    """Reckon everything that the report says.
+
+    Parameters
+    ----------
+    facts : of the run; without them nothing is said of privacy
+    """
     effects = [
         effect_of(found, asked, edit) for asked in asked_of(found) for edit in found.suite.edits
     ]
@@ -56,7 +64,7 @@ def summarise(found: Found, problems: Sequence[Problem]) -> Result:
         )
     return {
         "cohort": cohort_of(found),
-        "edits": [yield_of(found, edit) for edit in found.suite.edits],
+        "edits": [yield_of(found, edit, facts) for edit in found.suite.edits],
         "victims": victims,
         "problems": [asdict(problem) for problem in (*problems, *contradictions(found))],
     }
@@ -166,14 +174,14 @@ def _dose(found: Found, effect: Effect) -> Result | None:
     points: list[tuple[float, bool, str]] = []
     for arm in arms:
         for subject, answer in found.answers[asked.victim].get(arm, {}).items():
-            if not found.accepted(subject, edit.name, seed) or "scores" not in answer:
+            score = answer.get("scores", {}).get(asked.label)
+            if score is None or not found.accepted(subject, edit.name, seed):
                 continue
             film = found.films.get((subject, arm[0], edit.name, seed), {})
             if arm[0] == "dose":
                 whole = found.films[(subject, "edit", edit.name, seed)]
                 film = {"dose": whole["dose"] * arm[3]}
-            called = answer["scores"].get(asked.label, 0.0) >= threshold
-            points.append((film.get("dose", 0.0), called, found.patient(subject)))
+            points.append((film.get("dose", 0.0), score >= threshold, found.patient(subject)))
     if not points:
         return None
     doses, called_at, patients = zip(*points, strict=True)
@@ -256,5 +264,12 @@ def _corruptions(found: Found, asked: Asked) -> list[Result]:
 
 def _missing(found: Found, asked: Asked) -> Result:
     rows = [a for arm in found.answers.get(asked.victim, {}).values() for a in arm.values()]
-    why = Counter(row["missing"] for row in rows if "missing" in row)
+    why = Counter(filter(None, (_why_missing(row, asked.label) for row in rows)))
     return {"asked": len(rows), "missing": sum(why.values()), "reasons": dict(why)}
+
+
+def _why_missing(answer: Row, label: str) -> str:
+    """Say why there is no answer; a victim may have answered about other labels only."""
+    if "missing" in answer:
+        return str(answer["missing"])
+    return f"no score of {label} in the answer" if label and label not in answer["scores"] else ""

@@ -1,7 +1,9 @@
 """Victims whose shortcut is known by its strength, for the check of the method itself.
 
-Six read opacity and were taught in worlds where the site says the truth in 50, 60, ... 99 of 100
-films: the stronger the shortcut, the larger the true gap that an edit must find. One reads
+Five read opacity and were taught in worlds where the site says the truth in 60, 70, ... 99 of 100
+films: the stronger the shortcut, the larger the true gap that an edit must find. The sixth is
+`opacity-robust`, taught without a shortcut (50 of 100) and for longer, since only the finding
+itself is left to learn: the null, of which no gap must be reported. One more reads
 pneumothorax and was taught that opacities are called so: the planted shortcut of the off-target
 test, which `pneumothorax-robust` lacks. They ship; `python -m radedit.lib.stress.sweep` trains
 them again, on the same panel of films as the other victims.
@@ -35,7 +37,9 @@ from radedit.lib.phantom.train_victims import Plan, train_classifier
 from radedit.lib.victims.embedded import EmbeddedVictim, read_victim
 
 FOLDER: Final = Path(__file__).parents[2] / "model" / "sweep"
-STRENGTHS: Final = (50, 60, 70, 80, 90, 99)
+STRENGTHS: Final = (60, 70, 80, 90, 99)
+NULL: Final = "opacity-robust"
+SWEPT: Final = (NULL, *(f"sweep:opacity-{strength}" for strength in STRENGTHS))
 PLANTED: Final = "pneumothorax-planted"
 QUICK: Final = Plan(patients=6, held=6, few=2, steps=5)
 

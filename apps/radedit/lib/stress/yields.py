@@ -10,6 +10,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from radedit.lib.stress.findings import Found
+from radedit.lib.stress.privacy import privacy_of
 from radedit.lib.stress.quality import coverage, kid
 from radedit.lib.stress.subjects import Problem
 from radedit.lib.stress.suite import Edit
@@ -34,7 +35,7 @@ def cohort_of(found: Found) -> Result:
     }
 
 
-def yield_of(found: Found, edit: Edit) -> Result:
+def yield_of(found: Found, edit: Edit, facts: Mapping[str, Any] | None = None) -> Result:
     """Count what was made of an edit, what passed the filter, and why the rest did not."""
     rows = [
         row
@@ -58,6 +59,9 @@ def yield_of(found: Found, edit: Edit) -> Result:
         "ssim_outside": float(np.mean(outside)) if outside else None,
         **{key: _mean_of(good, key) for key in ("attention_iou", "attention_chance")},
         **_fidelity(good),
+        "privacy": privacy_of(
+            [{**row, "patient": found.patient(row["subject"])} for row in good], facts or {}
+        ),
     }
 
 
