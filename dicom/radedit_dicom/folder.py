@@ -9,15 +9,12 @@ call, but each of them whole, and storing the same again adds the others.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
 import tempfile
 import threading
-import time
 from collections.abc import Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +23,10 @@ from pydicom.dataset import Dataset
 
 from radedit_dicom.archive import Instance, Query, instance_of
 from radedit_dicom.errors import ArchiveError, DicomError
+from radedit_dicom.flushed import sweep, sync, write_all
 from radedit_dicom.parsing import parse
 from radedit_dicom.readback import part10
 
-_TEMPORARY = ".radedit-"
-_STALE_S = 3600.0  # no store takes as long, so what is older was left by a process that ended
 _FIELDS = {
     "study_instance_uid": ("StudyInstanceUID", "0020000D"),
     "series_instance_uid": ("SeriesInstanceUID", "0020000E"),
@@ -53,6 +49,7 @@ class FolderArchive:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._lock = threading.RLock()
+        self._is_swept = False
         self._screened: dict[Path, tuple[tuple[int, int], Instance | None]] = {}
 
     def find(self, query: Query) -> list[Instance]:
@@ -150,19 +147,39 @@ class FolderArchive:
                 "Two of the objects to store have one SOP instance UID; give each its own."
             )
         with self._lock:
-            _sweep(self.folder)
+            sweep(self.folder)
             fresh = []
             for instance, content in zip(instances, contents, strict=True):
                 held = self._paths(instance.sop_instance_uid)
                 if not held:
                     fresh.append((self._target(instance), content))
                 elif any(_read(path) != content for path in held):
-                    raise ArchiveError(
-                        f"The folder already holds another object under the UID "
-                        f"{instance.sop_instance_uid}, which must be unique; nothing was stored."
-                    )
-            _write_all(fresh)
+                    raise _another(instance)
+            write_all(fresh)
         return instances
+
+    def place(self, dataset: Dataset) -> Instance:
+        """Store one object as `store` does, at a cost that does not grow with the folder.
+
+        It goes where its UIDs put it, as with `store`; what lies under other names is not looked
+        at. So it is for a folder that only these two methods write.
+
+        Raises
+        ------
+        ArchiveError
+            As `store`.
+        """
+        instance, content = instance_of(dataset), part10(dataset)
+        target = self._target(instance)
+        with self._lock:
+            if not self._is_swept:
+                sweep(self.folder)
+                self._is_swept = True
+            if not target.is_file():
+                write_all([(target, content)])
+            elif _read(target) != content:
+                raise _another(instance)
+        return instance
 
     def remove(self, instances: Sequence[Instance]) -> None:
         """Remove the files of instances, one after the other in the order given.
@@ -177,7 +194,7 @@ class FolderArchive:
                 for path in self._paths(instance.sop_instance_uid):
                     try:
                         path.unlink(missing_ok=True)
-                        _sync(path.parent)
+                        sync(path.parent)
                     except OSError as error:
                         raise ArchiveError(
                             f"A file of the archive folder cannot be removed ({error.strerror}); "
@@ -240,6 +257,13 @@ def _matches(row: dict[str, Any], query: Query) -> bool:
     )
 
 
+def _another(instance: Instance) -> ArchiveError:
+    return ArchiveError(
+        f"The folder already holds another object under the UID {instance.sop_instance_uid}, "
+        "which must be unique; nothing was stored."
+    )
+
+
 def _value(row: dict[str, Any], tag: str) -> str:
     values = row.get(tag, {}).get("Value") or [""]
     return str(values[0])
@@ -257,73 +281,3 @@ def _read(path: Path) -> bytes:
             f"A file of the archive folder cannot be read ({error.strerror}); "
             "check its permissions."
         ) from None
-
-
-def _write_all(files: Sequence[tuple[Path, bytes]]) -> None:
-    """Write every file beside its place, then rename all; on failure remove what was made."""
-    made: list[Path] = []
-    try:
-        staged = []
-        for target, content in files:
-            _make_folder(target.parent)
-            staged.append((_staged(target, content, made), target))
-        for temporary, target in staged:
-            if target.exists():
-                raise FileExistsError(errno.EEXIST, "a damaged file is in the way", str(target))
-            temporary.rename(target)
-            made.append(target)
-        for folder in {target.parent for target, _ in files}:
-            _sync(folder)
-        for target, content in files:
-            if target.read_bytes() != content:
-                raise ArchiveError(
-                    "A stored file reads back differently from what was written; "
-                    "check the disk, nothing was stored."
-                )
-    except BaseException as error:
-        for path in made:
-            path.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise ArchiveError(
-                f"The archive folder cannot be written ({error.strerror}); check its "
-                "permissions and free space, nothing was stored."
-            ) from None
-        raise
-
-
-def _staged(target: Path, content: bytes, made: list[Path]) -> Path:
-    descriptor, name = tempfile.mkstemp(prefix=_TEMPORARY, dir=target.parent)
-    made.append(Path(name))
-    with os.fdopen(descriptor, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fchmod(stream.fileno(), 0o640)
-        os.fsync(stream.fileno())
-    return Path(name)
-
-
-def _sweep(folder: Path) -> None:
-    """Remove staged files that a killed process left behind."""
-    oldest = time.time() - _STALE_S
-    for path in folder.glob(f"study-*/{_TEMPORARY}*"):
-        # One that cannot be removed harms nobody: no name with a dot in front is read.
-        with suppress(OSError):
-            if path.stat().st_mtime < oldest:
-                path.unlink()
-
-
-def _make_folder(folder: Path) -> None:
-    """Make a folder and those above it, each entry flushed to disk."""
-    if folder.is_dir():
-        return
-    _make_folder(folder.parent)
-    folder.mkdir(exist_ok=True)
-    _sync(folder.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -224,3 +224,25 @@ def test_what_is_removed_is_gone_and_the_rest_untouched(make_dataset, tmp_path):
     assert archive.find(Query()) == [kept]
     assert archive.fetch(kept) == before
     assert [held.series_number for held in archive.held().values()] == [5]
+
+
+def test_an_object_is_placed_once_and_found_where_store_would_put_it(make_dataset, tmp_path):
+    first, again = FolderArchive(tmp_path / "a"), FolderArchive(tmp_path / "b")
+    dataset = make_dataset()
+    assert first.place(dataset) == first.place(dataset)
+    (stored,) = again.store([dataset])
+    path = first.path_of(stored)
+    assert path.relative_to(tmp_path / "a") == again.path_of(stored).relative_to(tmp_path / "b")
+    assert path.read_bytes() == again.path_of(stored).read_bytes()
+    with pytest.raises(ArchiveError, match="already holds another object"):
+        first.place(make_dataset(PatientID="other"))
+    assert first.find(Query()) == [stored]
+
+
+def test_the_cost_of_placing_does_not_grow_with_the_folder(make_dataset, tmp_path, monkeypatch):
+    archive = FolderArchive(tmp_path / "a")
+    archive.store([make_dataset()])
+    for name in ("_paths", "_screen"):
+        monkeypatch.delattr(FolderArchive, name)  # what looks at all of it
+    archive.place(make_dataset(SOPInstanceUID="1.2.3.5"))
+    assert len(list((tmp_path / "a").rglob("*.dcm"))) == 2

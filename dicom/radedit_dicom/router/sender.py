@@ -23,6 +23,7 @@ from radedit_dicom.archive import Archive, Query, instance_of
 from radedit_dicom.dimse import DimseArchive
 from radedit_dicom.dimse_association import DroppedError
 from radedit_dicom.errors import ArchiveError, DicomError
+from radedit_dicom.folder import FolderArchive
 from radedit_dicom.locate import open_archive
 from radedit_dicom.readback import difference
 from radedit_dicom.router.audit import Audit
@@ -108,9 +109,10 @@ class Line:
         """
         dataset = pydicom.dcmread(BytesIO(content))
         try:
-            if again and self._has(dataset):
-                return
-            self._store(dataset)
+            if isinstance(self._archive, FolderArchive):
+                self._archive.place(dataset)  # which asks first, and reads back
+            elif not (again and self._has(dataset)):
+                self._store(dataset)
         except DroppedError as error:
             raise UnreachableError(str(error)) from None
         except ArchiveError as error:
