@@ -12,7 +12,18 @@ from typer.testing import CliRunner
 
 from radedit.lib.bench import speed
 from radedit.lib.bench.released import Task, released_edit
-from radedit.lib.bench.speed import BASELINE, Fused, Load, compare, counted, task_of
+from radedit.lib.bench.speed import (
+    BASELINE,
+    Fused,
+    Load,
+    Timed,
+    compare,
+    counted,
+    measure_differences,
+    of_steps,
+    task_of,
+)
+from radedit.lib.bench.speed_films import removals
 from radedit.lib.bench.speed_report import figures, markdown
 from radedit.lib.cli import app
 from radedit.lib.edit.backbone import load_backbone
@@ -60,6 +71,20 @@ def test_a_second_prompt_needs_neither_inversion_nor_encoding_and_gives_the_same
         again = kept.edit(task)
     assert count[1] == 2 * len(task.schedule) - 1  # the first step's unconditional is known
     torch.testing.assert_close(again, Fused().edit(task), rtol=0, atol=0)
+
+
+def test_few_condensed_steps_come_closer_to_a_hundred_than_twenty_of_the_released_algorithm() -> (
+    None
+):
+    task = removals(load_backbone(load_settings().model(None)), Load(20))
+    few = Fused().edit(of_steps(task, 10, "dpm"))
+    pictures = {"few": few, "released": released_edit(task)}
+    timed = {name: Timed() for name in pictures}
+    seeds_apart = measure_differences(task, timed, pictures)
+    found = {name: each.difference for name, each in timed.items()}
+    assert found["few"] < 0.3
+    assert found["few"] < found["released"]
+    assert 0 < seeds_apart < found["few"]
 
 
 def test_every_way_is_reported_with_its_ratio_and_its_floor(task: Task) -> None:
