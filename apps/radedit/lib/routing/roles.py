@@ -112,13 +112,14 @@ def _receive(place: Place, end: threading.Event, role: str) -> None:
     place.spool.sweep(place.journal.files())
     intake = Intake(place.spool, place.journal, place.audit, route.receive.reserve_bytes)
     receiver = Receiver(route.receive, intake)
-    parts: list[_Part] = [Reporter(intake, route.report_to, receiver.asking), receiver]
+    parts: list[_Part] = []
     if route.watch is not None:
         parts.append(Watch(route.watch, intake, route.receive.bounds.object_bytes))
     if route.http is not None:
         from radedit.lib.routing.web import Web
 
         parts.append(Web(route, intake, place.audit))
+    parts += [Reporter(intake, route.report_to, receiver.asking), receiver]
     with ExitStack() as stack:
         for part in parts:
             part.start()
