@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 
-from radedit.lib.stress.quality import coverage, kid, nearer_than_source, ssim_outside
+from radedit.lib.pipeline import Editor
+from radedit.lib.stress.privacy import FILMS, KEPT, privacy_of
+from radedit.lib.stress.quality import coverage, kid, ssim_outside
 from radedit.lib.stress.segment_measures import outline_measures
 
 
@@ -81,11 +87,64 @@ def test_precision_and_recall_tell_a_collapsed_set_from_a_strange_one() -> None:
     assert coverage(real[:3], strange) is None
 
 
-def test_privacy_sees_edits_that_move_to_a_film_of_the_training() -> None:
+@dataclass(frozen=True)
+class World:
+    """Films on features of 6 numbers: sources, what the editor learned from, and others."""
+
+    source: np.ndarray
+    trained: np.ndarray
+    unseen: np.ndarray
+    kept: Path
+
+    def rows(self, edited: np.ndarray) -> list[dict[str, Any]]:
+        return [
+            {"features": [one.tolist(), other.tolist()], "patient": f"p{number // 2}"}
+            for number, (one, other) in enumerate(zip(self.source, edited, strict=True))
+        ]
+
+
+FACTS = {"model_sha256": "m", "scorer": "s"}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
     rng = np.random.default_rng(3)
-    source, trained = rng.normal(size=(100, 6)), rng.normal(size=(50, 6))
-    towards = source + 0.5 * (trained[rng.integers(50, size=100)] - source)
-    nearest = trained[((source[:, None] - trained[None]) ** 2).sum(-1).argmin(1)]
-    assert nearer_than_source(source, source + 0.5 * (nearest - source), trained) == 1.0
-    assert nearer_than_source(source, source + 5 * (source - nearest), trained) < 0.2
-    assert 0 <= nearer_than_source(source, towards, trained) <= 1
+    source, trained, unseen = (rng.normal(size=(n, 6)) for n in (100, 50, 50))
+    path = tmp_path / "features.npz"
+    np.savez(path, trained=trained, unseen=unseen, model_sha256="m", scorer="s")
+    return World(source, trained, unseen, path)
+
+
+def test_an_editor_that_copies_its_training_is_told_from_one_that_does_not(world: World) -> None:
+    gaps = ((world.source[:, None] - world.trained[None]) ** 2).sum(-1)
+    copied = world.source + 0.5 * (world.trained[gaps.argmin(1)] - world.source)
+    moved = world.source + 0.5 * np.random.default_rng(4).normal(size=world.source.shape)
+    shares = []
+    for edited in (copied, moved):
+        found = privacy_of(world.rows(edited), FACTS, world.kept)
+        assert found is not None
+        assert found["films"] == 50
+        assert found["trained"]["n"] == 50  # patients, of two edits each
+        shares.append((found["trained"]["value"], found["unseen"]["value"]))
+    assert shares[0][0] == 1.0
+    assert shares[0][0] - shares[0][1] > 0.3
+    assert abs(shares[1][0] - shares[1][1]) < 0.15
+
+
+def test_nothing_is_said_of_the_privacy_of_an_editor_whose_training_is_not_here(
+    world: World,
+) -> None:
+    rows = world.rows(world.source)
+    assert privacy_of(rows, {**FACTS, "model_sha256": "another"}, world.kept) is None
+    assert privacy_of(rows, {**FACTS, "scorer": "another"}, world.kept) is None
+    assert privacy_of(rows, {}, world.kept) is None
+    assert privacy_of([{"features": [], "patient": "p"}], FACTS, world.kept) is None
+
+
+def test_the_features_that_ship_are_of_the_editor_and_the_scorer_that_ship() -> None:
+    editor = Editor()
+    with np.load(KEPT) as kept:
+        assert str(kept["model_sha256"]) == editor.backbone("phantom").sha256
+        assert str(kept["scorer"]) == editor.scorer("phantom").name
+        assert kept["trained"].shape == kept["unseen"].shape
+        assert len(kept["trained"]) == FILMS

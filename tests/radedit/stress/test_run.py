@@ -319,7 +319,7 @@ def test_films_of_a_folder_are_tested_and_a_spoilt_cohort_is_said_to_be(tmp_path
     done = CliRunner().invoke(app, arguments)
     assert done.exit_code == 0, done.stderr
     said = json.loads(done.stdout)
-    assert said["lost"] == ["figures on the whole table"]
+    assert said["lost"] == ["figures on the whole table (missing films)"]
     assert [verdict["held"] for verdict in said["verdicts"]] == [None]
     numbers = json.loads((out / "report.json").read_text("utf-8"))
     result = numbers["suites"][0]["result"]

@@ -80,7 +80,14 @@ def report_of(finished: Sequence[Finished], facts: Mapping[str, Any]) -> dict[st
         "suites": suites,
         "paper": _paper(finished, suites),
         "agreement": _agreement(finished),
-        "lost": sorted({p["loses"] for s in suites for p in s["result"]["problems"] if p["loses"]}),
+        "lost": sorted(
+            {
+                f"{problem['loses']} ({problem['kind']})"
+                for suite in suites
+                for problem in suite["result"]["problems"]
+                if problem["loses"]
+            }
+        ),
     }
 
 
