@@ -59,6 +59,7 @@ def batch(
     film_text: asked.FilmText = "",
     model: asked.Model = None,
     method: asked.Method = None,
+    solver: asked.Solver = None,
     steps: asked.Steps = None,
     skip: asked.Skip = None,
     guidance: asked.Guidance = None,
@@ -90,7 +91,7 @@ def batch(
             "film_text": film_text,
             "model": model,
             "parameters": asked.parameters(
-                method=method, steps=steps, skip=skip, guidance=guidance, seed=seed,
+                method=method, solver=solver, steps=steps, skip=skip, guidance=guidance, seed=seed,
                 support=support, keep=keep,
             ),
         }  # fmt: skip
