@@ -50,6 +50,25 @@ def test_the_true_drain_is_found_whole_and_a_missing_one_not_at_all(patient: Pat
     assert (overlap, contrast) == (0.0, pytest.approx(0.0, abs=1e-6))
 
 
+def test_lungs_with_other_vessels_do_not_change_what_is_the_drains(patient: Patient) -> None:
+    case, drain = patient.removal, patient.drain
+    overlap, contrast = drain.compare(case.anew, case.anew_empty)
+    assert overlap > 0.98
+    assert contrast == pytest.approx(1, abs=0.05)
+    assert abs(drain.compare(case.anew)[1] - contrast) > 0.02  # on the true lung they do
+
+
+def test_film_and_bare_film_differ_by_the_drain_alone(patient: Patient) -> None:
+    case = patient.removal
+    bare = to_display(case.bare)
+    overlap, contrast = patient.drain.compare(patient.before, bare)
+    assert overlap > 0.98
+    assert contrast == pytest.approx(1, abs=0.15)
+    assert patient.drain.compare(bare, bare) == (0.0, 0.0)
+    far = ~grown(case.drain, 60)
+    assert np.abs(patient.before - bare)[far].max() < 0.02  # scatter alone
+
+
 @pytest.mark.parametrize(("part", "seen"), [(0.45, 0), (0.55, 1)])
 def test_a_drain_is_seen_from_half_of_its_contrast_on(
     patient: Patient, part: float, seen: float

@@ -15,7 +15,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from radedit.lib.bench.run import FORMAT, PICTURED, ROWS
-from radedit.lib.bench.truth import ADDITIONS, AS_IS, REMOVALS, TRUTH
+from radedit.lib.bench.truth import ADDITIONS, ANEW, AS_IS, REMOVALS, TRUTH
 from radedit.lib.cli import app
 
 RADEDIT = Path(sys.executable).with_name("radedit")
@@ -38,7 +38,7 @@ def bench(small: Any, folder: Path, *more: str | Path) -> subprocess.CompletedPr
         env={**environ, "COLUMNS": "300", "NO_COLOR": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
 
@@ -58,7 +58,7 @@ def test_it_says_what_was_measured_with_what(done: Done) -> None:
     assert (found["format"], found["patients"], found["model"]) == (FORMAT, 4, "small")
     assert found["first_seed"] == 9_000_000
     assert len(found["model_sha256"]) == len(found["judge_sha256"]) == 64
-    assert set(found["removal"]) == {AS_IS, *REMOVALS, TRUTH}
+    assert set(found["removal"]) == {AS_IS, *REMOVALS, ANEW, TRUTH}
     assert set(found["additions"]) == {"consolidation", "effusion", "pacemaker"}
     assert found["seconds"]["n"] == 2
     assert all(isinstance(aim["held"], bool) for aim in found["aims"])

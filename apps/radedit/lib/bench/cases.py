@@ -53,17 +53,23 @@ class Removal:
     ----------
     seed : of the patient
     film : with finding and drain
-    side : of the finding
+    bare : with the finding, without the drain
+    side : of the finding, and of the drain
     truth, empty : the true counterfactual, and the same without its drain
+    anew, anew_empty : the same two with the lungs' vessels drawn from another seed (and ribs up
+        to some mm elsewhere): another film that would have been as right
     finding, drain : what shows on the film
     chest : lungs and heart; `lungs` both lung fields
     """
 
     seed: int
     film: Film
+    bare: Film
     side: str
     truth: Image
     empty: Image
+    anew: Image
+    anew_empty: Image
     finding: Mask
     drain: Mask
     lungs: Mask
@@ -151,12 +157,17 @@ def _studio(number: int, size: int) -> Studio:
 def _removal(studio: Studio) -> Removal:
     patient = studio.patient
     before, cured = studio.render(), without(patient)
+    undrained = without_devices(patient, "chest drain")
+    anew = replace(cured, body=replace(cured.body, seed=cured.body.seed + 1))
     return Removal(
         seed=patient.seed,
         film=in_memory(before, patient),
+        bare=in_memory(studio.render(undrained), undrained),
         side=patient.findings[0].side,
         truth=studio.render(cured).image,
         empty=studio.render(without_devices(cured, "chest drain")).image,
+        anew=studio.render(anew).image,
+        anew_empty=studio.render(without_devices(anew, "chest drain")).image,
         finding=before.masks["pneumothorax"],
         drain=before.masks["chest drain"],
         lungs=before.masks["lung_left"] | before.masks["lung_right"],

@@ -42,10 +42,10 @@ def mean_error(image: Image, truth: Image, where: Mask) -> float:
 class Drain:
     """A drain as the true counterfactual shows it, to be looked for in edited films.
 
-    What is looked at is a film less the true film of the same patient without finding and drain,
-    so that ribs and vessels behind the drain are no part of it. There, the drain's contrast is
-    the mean on the drain less that in a ring of lung beside it. It is looked for where it
-    crosses the lungs.
+    What is looked at is the shadow of the drain: the film less the same film without the drain,
+    both edited alike, so that ribs, vessels and whatever else was drawn are no part of it. Its
+    contrast is the mean on the drain less that in a ring of lung beside it. It is looked for
+    where it crosses the lungs.
 
     Parameters
     ----------
@@ -60,8 +60,14 @@ class Drain:
     whole: Mask
     lungs: Mask
 
-    def compare(self, image: Image) -> tuple[float, float]:
+    def compare(self, image: Image, without: Image | None = None) -> tuple[float, float]:
         """Find the drain in a film.
+
+        Parameters
+        ----------
+        image : the film
+        without : the same patient, exposure and edit, but for the drain. Unless given, `empty`:
+            then all that an edit draws wrongly near the drain counts as if it were the drain's
 
         Returns
         -------
@@ -69,14 +75,14 @@ class Drain:
             here where the contrast of the drain and ring near it is half the truth's or more
         contrast : of the drain as a whole, over the truth's; 1 = the same
         """
-        here = (self._local(image) >= SEEN * self._expected) & self._visible
+        shadow = image - (self.empty if without is None else without)
+        here = (self._local(shadow) >= SEEN * self._expected) & self._visible
         ring, mask = self._ring, self._mask
 
-        def contrast(film: Image) -> float:
-            added = film - self.empty
+        def contrast(added: Image) -> float:
             return float(added[mask].mean() - added[ring].mean())
 
-        return dice(here, self._visible), contrast(image) / contrast(self.truth)
+        return dice(here, self._visible), contrast(shadow) / contrast(self.truth - self.empty)
 
     @cached_property
     def _mask(self) -> Mask:
@@ -92,7 +98,7 @@ class Drain:
 
     @cached_property
     def _expected(self) -> Image:
-        return self._local(self.truth)
+        return self._local(self.truth - self.empty)
 
     @cached_property
     def _visible(self) -> Mask:
@@ -100,9 +106,8 @@ class Drain:
         usual = float(np.median(self._expected[self._mask]))
         return self._mask & (self._expected > FAINT * usual)
 
-    def _local(self, image: Image) -> Image:
+    def _local(self, added: Image) -> Image:
         """Contrast of drain to ring around each pixel, weighted by a Gaussian."""
-        added = image - self.empty
 
         def around(part: Mask) -> Image:
             weight, width = part.astype("f4"), NEAR_PX * scale_of(part.shape)

@@ -34,7 +34,7 @@ KINDS = ("consolidation", "effusion", "pacemaker")
 
 
 def draw_all(kept: Sequence[Kept], folder: Path) -> list[Path]:
-    """Draw the three pictures of the first patients' films.
+    """Draw the four pictures of the first patients' films.
 
     Parameters
     ----------
@@ -50,6 +50,7 @@ def draw_all(kept: Sequence[Kept], folder: Path) -> list[Path]:
         folder.mkdir(parents=True, exist_ok=True)
         return [
             _removal(kept, folder / "truth-removal.png"),
+            _drains(kept, folder / "truth-drain.png"),
             _additions(kept[:2], folder / "truth-additions.png"),
             _seam(kept[:3], folder / "truth-seam.png"),
         ]
@@ -65,11 +66,25 @@ def _removal(kept: Sequence[Kept], path: Path) -> Path:
         films = kept[row]
         _show(axis, films[f"removal/{name}"])
         if name == AS_IS:
-            _outline(axis, films["removal/edit mask"], EDIT)
-            _outline(axis, films["removal/keep mask"], KEEP)
+            outline(axis, films["removal/edit mask"], EDIT)
+            outline(axis, films["removal/keep mask"], KEEP)
         return title
 
     heading = "Pneumothorax removed (red: edit mask), drain kept (blue: keep mask)"
+    return _grid((len(kept), len(REMOVAL)), panel, heading, path)
+
+
+def _drains(kept: Sequence[Kept], path: Path) -> Path:
+    """What of each film is the drain's: the film less the same film without it, both edited."""
+
+    def panel(axis: Axes, row: int, column: int) -> str:
+        name, title = REMOVAL[column]
+        films = kept[row]
+        window = _around(films["removal/keep mask"])
+        axis.imshow(films[f"removal/{name} shadow"][window], cmap="gray", vmin=0.3, vmax=0.8)
+        return title
+
+    heading = "The drain's own shadow: the film less the same film without the drain, edited alike"
     return _grid((len(kept), len(REMOVAL)), panel, heading, path)
 
 
@@ -79,7 +94,7 @@ def _additions(kept: Sequence[Kept], path: Path) -> Path:
         films, kind = kept[column // len(ADDED)], KINDS[row]
         _show(axis, films[f"{kind}/{name}"])
         if name == AS_IS:
-            _outline(axis, films[f"{kind}/edit mask"], EDIT)
+            outline(axis, films[f"{kind}/edit mask"], EDIT)
         return f"{kind}: {title}"
 
     heading = "Findings and a device added (red: edit mask)"
@@ -94,11 +109,21 @@ def _seam(kept: Sequence[Kept], path: Path) -> Path:
         window = _worst(films[DIFFEDIT] - films[AS_IS], mask)
         _show(axis, films[name], window)
         if name == AS_IS:
-            _outline(axis, mask[window], EDIT)
+            outline(axis, mask[window], EDIT)
         return title
 
     heading = "Consolidation added: where DiffEdit's border shows most (red: edit mask's border)"
     return _grid((len(kept), len(SEAM)), panel, heading, path)
+
+
+def _around(mask: Mask) -> Window:
+    """The rows and columns of a mask, with some margin."""
+    spans = []
+    for axis in (1, 0):
+        hits = np.flatnonzero(mask.any(axis=axis))
+        margin = mask.shape[1 - axis] // 16
+        spans.append(slice(max(0, int(hits[0]) - margin), int(hits[-1]) + margin + 1))
+    return spans[0], spans[1]
 
 
 def _worst(change: Image, mask: Mask) -> Window:
@@ -138,6 +163,7 @@ def _show(axis: Axes, image: Image, window: Window = WHOLE) -> None:
     axis.imshow(image[window], cmap="gray", vmin=0, vmax=1)
 
 
-def _outline(axis: Axes, mask: Mask, colour: str) -> None:
+def outline(axis: Axes, mask: Mask, colour: str) -> None:
+    """Draw a mask's border, if it has one."""
     if mask.any() and not mask.all():
         axis.contour(mask, levels=[0.5], colors=[colour], linewidths=0.8)

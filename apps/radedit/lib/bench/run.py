@@ -35,7 +35,7 @@ from radedit.lib.spread import spread
 from radedit.lib.stress.judge import FOLDER as JUDGE
 from radedit.lib.stress.judge import load_judge
 
-FORMAT = "radedit-bench-truth-3"  # another number wherever a measure changes
+FORMAT = "radedit-bench-truth-4"  # another number wherever a measure changes
 ROWS = "rows.jsonl"
 PICTURED = 4  # first patients, whose films are kept for the pictures
 HEADLINE = "radedit, attenuation kept"

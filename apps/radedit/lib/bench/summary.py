@@ -14,6 +14,7 @@ from radedit.lib.bench.truth import AS_IS, DIFFEDIT, DIFFEDIT_ADDS, RADEDIT, TRU
 
 DICE_AT_LEAST, CONTRAST_WITHIN, SPREAD = 0.95, 0.15, 2.0
 SEAM_TASK = "removal"
+ON_TRUE_LUNG = "_on_true_lung"
 
 
 def summarise(rows: Sequence[Row], seconds: Sequence[float]) -> dict[str, Any]:
@@ -41,10 +42,16 @@ def summarise(rows: Sequence[Row], seconds: Sequence[float]) -> dict[str, Any]:
     return {"patients": len(rows), **figures, "aims": _aims(figures)}
 
 
-def is_there(row: Mapping[str, Any]) -> bool:
-    """Whether a drain's Dice and contrast are both near enough to the truth's."""
-    near = abs(row["drain_contrast"] - 1) <= CONTRAST_WITHIN
-    return bool(row["drain_dice"] >= DICE_AT_LEAST and near)
+def is_there(row: Mapping[str, Any], against: str = "") -> bool:
+    """Whether a drain's Dice and contrast are both near enough to the truth's.
+
+    Parameters
+    ----------
+    row : of `truth.measure`
+    against : "" = the drain's own shadow, ON_TRUE_LUNG = the film less the true film without it
+    """
+    near = abs(row[f"drain_contrast{against}"] - 1) <= CONTRAST_WITHIN
+    return bool(row[f"drain_dice{against}"] >= DICE_AT_LEAST and near)
 
 
 def _removal(rows: Sequence[Row], name: str) -> dict[str, Figure]:
@@ -53,13 +60,13 @@ def _removal(rows: Sequence[Row], name: str) -> dict[str, Figure]:
     found = {
         "refused": share([row["refused"] for row in own]),
         "gone": share([row["gone"] for row in own]),
-        "drain_there": share([is_there(row) for row in own]),
-        "drain_contrast_near": share(
-            [abs(row["drain_contrast"] - 1) <= CONTRAST_WITHIN for row in own]
-        ),
-        **{key: mean([row[key] for row in own]) for key in ("drain_dice", "drain_contrast")},
+        "drain_called": share([row["drain_called"] for row in own]),
         **{key: mean([row[key] for row in own]) for key in ("error", "elsewhere")},
     }
+    for kind in ("", ON_TRUE_LUNG):
+        found[f"drain_there{kind}"] = share([is_there(row, kind) for row in own])
+        for key in (f"drain_dice{kind}", f"drain_contrast{kind}"):
+            found[key] = mean([row[key] for row in own])
     for against in (AS_IS, "sham"):
         other = [row["removal"][against]["error"] for row in rows]
         found[f"{against}_over_error"] = factor(other, error)

@@ -77,11 +77,15 @@ REMOVALS: Mapping[str, Method] = {
     ),
 }
 AS_IS, TRUTH, RADEDIT, DIFFEDIT = "left as is", "truth", "radedit", "diffedit"
+ANEW = "truth, its vessels drawn anew"
 ADDITIONS: Mapping[str, Method] = {
     RADEDIT: Method(parameters=_VALUES),
     DIFFEDIT: Method(parameters=_DIFFEDIT),
 }
 DIFFEDIT_ADDS = ("consolidation",)  # one kind is enough to show its border
+# The mask says where; at the model's own guidance these become up to twice as dense as in truth.
+GUIDANCE = {"consolidation": 2.0, "pacemaker": 2.0}
+OWN_GUIDANCE = "radedit, the model's own guidance"
 
 
 @dataclass(frozen=True)
@@ -166,22 +170,27 @@ def _remove(case: Removal, bench: Bench, images: dict[str, Image | Mask]) -> Row
     before, masks = to_display(case.film), {"edit": case.edit, "keep": case.keep}
     drain = Drain(case.truth, case.empty, case.drain, case.lungs)
     border = border_of(masks["edit"], before, case.chest, case.seed)
-    films, refused = {AS_IS: before}, set[str]()
+    films, bare, refused = {AS_IS: before}, {AS_IS: to_display(case.bare)}, set[str]()
     for name, method in REMOVALS.items():
+        request, given = removal_request(case, method, case.seed), removal_masks(case, method)
         try:
-            request = removal_request(case, method, case.seed)
-            films[name] = bench.edit(case.film, request, removal_masks(case, method))
+            films[name] = bench.edit(case.film, request, given)
+            bare[name] = bench.edit(case.bare, request, given)
         except MaskError:  # a small finding, all of whose cells the keep mask takes
-            films[name] = before
+            films[name], bare[name] = before, bare[AS_IS]
             refused.add(name)
-    films[TRUTH] = case.truth
+    films[ANEW], bare[ANEW] = case.anew, case.anew_empty
+    films[TRUTH], bare[TRUTH] = case.truth, case.empty
     images |= {f"removal/{name}": film for name, film in films.items()}
+    images |= {f"removal/{name} shadow": 0.5 + film - bare[name] for name, film in films.items()}
     images |= {f"removal/{name} mask": mask for name, mask in masks.items()}
+    seen = {name: bench.seen(film) for name, film in films.items()}
     return {
         name: {
             "refused": name in refused,
-            "gone": f"pneumothorax {case.side}" not in bench.seen(film),
-            **_drain(drain, film),
+            "gone": f"pneumothorax {case.side}" not in seen[name],
+            "drain_called": f"chest drain {case.side}" in seen[name],
+            **_drain(drain, film, bare[name]),
             "error": mean_error(film, case.truth, masks["edit"]),
             "elsewhere": mean_error(film, before, ~masks["edit"]),
             **_seam(border, film),
@@ -190,9 +199,15 @@ def _remove(case: Removal, bench: Bench, images: dict[str, Image | Mask]) -> Row
     }
 
 
-def _drain(drain: Drain, film: Image) -> Row:
-    overlap, contrast = drain.compare(film)
-    return {"drain_dice": overlap, "drain_contrast": contrast}
+def _drain(drain: Drain, film: Image, bare: Image) -> Row:
+    overlap, contrast = drain.compare(film, bare)
+    coarse_overlap, coarse_contrast = drain.compare(film)
+    return {
+        "drain_dice": overlap,
+        "drain_contrast": contrast,
+        "drain_dice_on_true_lung": coarse_overlap,
+        "drain_contrast_on_true_lung": coarse_contrast,
+    }
 
 
 def _seam(border: Border, film: Image) -> Row:
@@ -206,9 +221,7 @@ def _add(case: Addition, bench: Bench, images: dict[str, Image | Mask]) -> Row:
     lungs, called = _lungs(before), bench.seen(before)
     others = set(bench.judge.meant_by(case.kind)) - {case.label}
     films = {AS_IS: before}
-    for name, method in ADDITIONS.items():
-        if name == DIFFEDIT and case.kind not in DIFFEDIT_ADDS:
-            continue
+    for name, method in _additions_of(case.kind).items():
         request = EditRequest(
             prompt=case.prompt,
             edit_mask="uploaded:edit",
@@ -236,6 +249,22 @@ def _add(case: Addition, bench: Bench, images: dict[str, Image | Mask]) -> Row:
             **_seam(border, film),
         }
     return {"kind": case.kind, "place": case.place, "methods": methods}
+
+
+def _additions_of(kind: str) -> dict[str, Method]:
+    """How a kind is added: with a guidance of its own where it has one, and without that too."""
+    methods = {
+        name: method
+        for name, method in ADDITIONS.items()
+        if name != DIFFEDIT or kind in DIFFEDIT_ADDS
+    }
+    if kind not in GUIDANCE:
+        return methods
+    mild = {
+        name: replace(method, parameters={**method.parameters, "guidance": GUIDANCE[kind]})
+        for name, method in methods.items()
+    }
+    return {**mild, OWN_GUIDANCE: methods[RADEDIT]}
 
 
 def _lungs(image: Image) -> Mask | None:

@@ -168,3 +168,25 @@ def methods(
         print(table(rows))
         if picture is not None:
             print(f"\n{draw(films, picture.expanduser())}")
+
+
+@bench.command()
+def real(
+    films: Annotated[Path, typer.Argument(help="Folder with index.csv and images/.")],
+    out: Annotated[Path, typer.Option(help="Folder for the contact sheet.")] = Path(
+        "docs/pictures"
+    ),
+    model: Annotated[str | None, typer.Option(help="An entry of the model registry.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Edit real films for a contact sheet, and send all through the autoencoder."""
+    with refusals():
+        from radedit.lib.bench.real import measure, read_films
+        from radedit.lib.bench.real_report import draw, markdown
+        from radedit.lib.pipeline import Editor
+
+        read = read_films(films.expanduser())
+        with bar("films") as progress:
+            rows, edits = measure(Editor(), model, read, progress)
+        drawn = draw(edits, out.expanduser())
+        print_json({"films": rows, "picture": str(drawn)}) if as_json else print(markdown(rows))
