@@ -27,6 +27,7 @@ CONFIG: dict[str, Any] = {
     "labels": ["left", "right", "heart"],
 }
 LABELS = ("left", "right", "lungs", "heart")
+SWAPPED = [1, 0]  # the lungs of a film in a mirror
 _FOLDER = Path(__file__).parents[1] / "model" / "lungs"
 
 
@@ -69,12 +70,31 @@ def segment_lungs(
     """
     grid = SquareGrid(display.shape[0], display.shape[1], int(CONFIG["image_size"]))
     image = grid.down(stretched(display, valid)[0])
-    with torch.inference_mode():
-        logits = _network()(torch.from_numpy(image)[None, None] * 2 - 1)[0].numpy()
+    logits = logits_of(_network(), image)
     left, right, heart = (_largest(grid.up(channel) > 0) for channel in logits)
     if not left.any() or not right.any():
         raise FilmError("lung_segmentation found no lung on one side of this film; draw the mask.")
     return {"left": left, "right": right, "lungs": left | right, "heart": heart}
+
+
+def logits_of(network: torch.nn.Module, image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Ask the network twice about the lungs, of a film and of its mirror image; the mean.
+
+    The heart is that of the film alone, since no heart lies as in a mirror.
+
+    Parameters
+    ----------
+    image : float32 [S, S], 0 to 1, stretched
+
+    Returns
+    -------
+    float32 [3, S, S], logits of left lung, right lung, heart
+    """
+    both = torch.from_numpy(np.stack([image, image[:, ::-1]]))[:, None] * 2 - 1
+    with torch.inference_mode():
+        own, turned = network(both).numpy()
+    own[SWAPPED] = (own[SWAPPED] + turned[:2, :, ::-1]) / 2
+    return np.asarray(own)
 
 
 @cache

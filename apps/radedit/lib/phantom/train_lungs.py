@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch.nn import functional
 
 from radedit.lib.geometry import SquareGrid
-from radedit.lib.lungs import CONFIG, build_network
+from radedit.lib.lungs import CONFIG, build_network, logits_of
 from radedit.lib.phantom import chest, films
 from radedit.lib.phantom.checkpoint import Trainer
 from radedit.lib.phantom.corpus import Corpus
@@ -165,8 +165,7 @@ def _dice(network: torch.nn.Module, cases: list[Outlined], labels: int) -> float
     chosen = slice(0, 2) if labels == 2 else slice(2, 3)
     scores = []
     for case in cases:
-        with torch.inference_mode():
-            found = network(torch.from_numpy(case.image)[None, None] * 2 - 1)[0].numpy() > 0
+        found = logits_of(network, case.image) > 0
         a, b = found[chosen], case.outlines[chosen]
         scores.append(2 * (a & b).sum() / max(1, a.sum() + b.sum()))
     return float(np.mean(scores))
