@@ -46,7 +46,7 @@ class Preset:
 PRESETS: Mapping[str, Preset] = {
     "quick": Preset(12, 12, 2, 2, 2, 2, quick=True),
     # About three hours on two cores; what the shipped weights were made with.
-    "cpu": Preset(2600, 500, 3000, 1800, 4500, 600),
+    "cpu": Preset(2600, 500, 3000, 4000, 4500, 600),
     "night": Preset(6000, 3000, 12_000, 8000, 30_000, 3000),
     "gpu": Preset(20_000, 6000, 60_000, 20_000, 200_000, 10_000),
 }
