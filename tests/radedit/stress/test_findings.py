@@ -59,6 +59,20 @@ def test_a_sham_that_flips_a_reader_as_often_as_the_edit_leaves_no_effect(
     assert effect.estimate.value == 0.0
 
 
+def test_the_seeds_of_a_film_count_once_for_fidelity(known_suite: Suite, rows_of: Any) -> None:
+    rng = np.random.default_rng(2)
+    source = rng.normal(size=(N, 4))
+    rows = rows_of({"v": robust}, N)
+    for row in rows:
+        if row["type"] == "film" and row["kind"] == "edit":
+            mine = source[int(row["subject"][1:])]
+            row["features"] = [mine.tolist(), (mine + 1e-3 * row["seed"]).tolist()]
+    made = summarise(sort_rows(known_suite, rows), ())["edits"][0]
+    # Edits equal to their sources: with two seeds each, their own twins would hide the others.
+    assert (made["precision"], made["recall"]) == (1.0, 1.0)
+    assert made["kid"] < 0.01
+
+
 def test_rejected_edits_are_counted_and_do_not_count(known_suite: Suite, rows_of: Any) -> None:
     def fails_on_rejected(n: int, kind: str) -> float:
         return 0.9 if n >= 30 else robust(n, kind)

@@ -76,12 +76,14 @@ def _kind_of(reason: str) -> str:
 
 
 def _fidelity(rows: Sequence[Mapping[str, Any]]) -> Result:
-    """Distance of edited films to their own sources, on the features of our own encoder."""
-    pairs = [row["features"] for row in rows if row["features"]]
-    if len(pairs) < 2:
+    """Distance of edited films to their own sources, on the features of our own encoder.
+
+    One edit of each film, since seeds of the same film are each other's nearest neighbours.
+    """
+    first = {row["subject"]: row["features"] for row in reversed(rows) if row["features"]}
+    if len(first) < 2:
         return {"kid": None, "precision": None, "recall": None}
-    real, edited = (np.array([pair[i] for pair in pairs]) for i in (0, 1))
-    real = np.unique(real, axis=0)  # several seeds share a source
+    real, edited = (np.array([pair[i] for pair in first.values()]) for i in (0, 1))
     overlap = coverage(real, edited)
     return {
         "kid": kid(real, edited),
