@@ -23,6 +23,8 @@ from monailabel.client import MONAILabelClient
 from orthanc import Certificates
 from radedit_server import RadEditServer, radedit_server
 
+from radedit.lib.bench.served import Served
+
 EDIT = {
     "prompt": "No acute cardiopulmonary process",
     "edit_mask": "ellipse:1470,862,125,140",
@@ -201,6 +203,12 @@ def test_warm_workers_are_told_of(
 
 def test_the_server_answers_before_a_model_is_warm(server: RadEditServer) -> None:
     assert (server.first_health["status"], server.first_health["warm_workers"]) == ("ok", 0)
+
+
+def test_the_bench_asks_while_edits_run_and_follows_them(server: RadEditServer) -> None:
+    found = {name: way() for name, way in Served(server.url, 1, 3, 5).ways().items()}
+    assert all(0 < told["p50 ms"] <= told["p99 ms"] <= told["max ms"] for told in found.values())
+    assert "longest silence s" in found["edits as jobs"]
 
 
 def test_with_a_certificate_it_speaks_https_and_keeps_the_cookie_to_it(

@@ -54,8 +54,8 @@ class Load:
         }
 
 
-def make_films(load: Load, folder: Path, progress: Progress) -> None:
-    """Write the phantoms' studies; those that are there are not made again.
+def make_films(load: Load, folder: Path, progress: Progress) -> tuple[str, ...]:
+    """Write the phantoms' studies; those that are there are not made again. Gives their films.
 
     Raises
     ------
@@ -66,12 +66,17 @@ def make_films(load: Load, folder: Path, progress: Progress) -> None:
     from radedit.lib.phantom.world import World
 
     order = Order(FIRST_SEED, load.films, load.size, World(normal=1.0))
-    for done, _ in enumerate(write_studies(order, folder), 1):
-        progress(done, load.films)
+    names = []
+    for row in write_studies(order, folder):
+        names.append(f"{row['folder']}/film.dcm")
+        progress(len(names), load.films)
+    return tuple(names)
 
 
-def pipeline(load: Load, work: Path, hear: Callable[[News], None]) -> dict[str, Any]:
-    """Run the batch over all films that `work` holds; figures ready for JSON.
+def pipeline(
+    load: Load, work: Path, names: tuple[str, ...], hear: Callable[[News], None]
+) -> dict[str, Any]:
+    """Run the batch over the films that `make_films` named; figures ready for JSON.
 
     Raises
     ------
@@ -86,7 +91,7 @@ def pipeline(load: Load, work: Path, hear: Callable[[News], None]) -> dict[str, 
         devices=load.devices,
         pace=load.pace,
     )
-    crew = Crew(plan, Cohort(FolderArchive(work / FILMS)), hear)
+    crew = Crew(plan, Cohort(FolderArchive(work / FILMS), entries=names), hear)
     journal = crew.run()
     failures = journal.failures()
     if failures:

@@ -110,7 +110,7 @@ def markdown(found: Mapping[str, Any], title: str) -> str:
     ]
     for name, way in found["ways"].items():
         cells = [_cell(way["quantities"].get(quantity)) for quantity in names]
-        lines.append(f"| {name} | {' | '.join(cells)} | {way['ratio']:.2f} |")
+        lines.append(f"| {name} | {' | '.join(cells)} | {_short(way['ratio'])} |")
     return "\n".join(lines)
 
 

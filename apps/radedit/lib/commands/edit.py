@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from radedit.lib.commands import options as asked
 from radedit.lib.commands.console import AsJson, bar, fail, print_json, refusals
 from radedit.lib.commands.places import destination, local, place
 from radedit.lib.errors import RadEditError
-from radedit.lib.parameters import PARAMETERS
 from radedit_dicom.locate import is_server
 
 if TYPE_CHECKING:
@@ -24,14 +24,6 @@ if TYPE_CHECKING:
     from radedit_dicom.archive import Archive
     from radedit_dicom.film import Film
     from radedit_dicom.frontal import Wanted
-    from radedit_dicom.objects import StudyMode
-
-
-def _number(name: str) -> Any:
-    known = PARAMETERS[name]
-    return typer.Option(
-        f"--{name}", help=f"{known.help} ({known.allowed}).", show_default="model's"
-    )
 
 
 def edit(
@@ -39,25 +31,25 @@ def edit(
         str,
         typer.Argument(metavar="INPUT", help="Film, folder, or ADDRESS#StudyUID/SeriesUID."),
     ],
-    prompt: Annotated[str, typer.Option(help="What the edited region shall show.")],
-    output: Annotated[str, typer.Option(help="Folder (made if missing) or ADDRESS.")],
-    edit_mask: Annotated[str | None, typer.Option(help="May change; all if not given.")] = None,
-    keep_mask: Annotated[str | None, typer.Option(help="Must stay; wins over --edit-mask.")] = None,
-    invert_prompt: Annotated[str, typer.Option(help="Text of the inversion.")] = "",
-    film_text: Annotated[str, typer.Option(help="What the film shows now, for the score.")] = "",
-    model: Annotated[str | None, typer.Option(help="An entry of the model registry.")] = None,
-    method: Annotated[str | None, _number("method")] = None,
-    solver: Annotated[str | None, _number("solver")] = None,
-    steps: Annotated[int | None, _number("steps")] = None,
-    skip: Annotated[float | None, _number("skip")] = None,
-    guidance: Annotated[float | None, _number("guidance")] = None,
-    seed: Annotated[int | None, _number("seed")] = None,
-    support: Annotated[str | None, _number("support")] = None,
-    keep: Annotated[str | None, _number("keep")] = None,
-    study: Annotated[str, typer.Option(help="new: a QA study; same: the film's study.")] = "new",
-    compress: Annotated[str, typer.Option(help="none, jpegls or rle; without loss.")] = "none",
+    prompt: asked.Prompt,
+    output: asked.Output,
+    edit_mask: asked.EditMask = None,
+    keep_mask: asked.KeepMask = None,
+    invert_prompt: asked.InvertPrompt = "",
+    film_text: asked.FilmText = "",
+    model: asked.Model = None,
+    method: asked.Method = None,
+    solver: asked.Solver = None,
+    steps: asked.Steps = None,
+    skip: asked.Skip = None,
+    guidance: asked.Guidance = None,
+    seed: asked.Seed = None,
+    support: asked.Support = None,
+    keep: asked.Keep = None,
+    study: asked.InStudy = "new",
+    compress: asked.Compress = "none",
     priors: Annotated[bool, typer.Option("--priors", help="Also films with a newer one.")] = False,
-    derived: Annotated[bool, typer.Option("--derived", help="Also derived images.")] = False,
+    derived: asked.Derived = False,
     picture: Annotated[bool, typer.Option(help="Also draw before, after, difference.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -73,15 +65,10 @@ def edit(
         from radedit.lib.cases import EditRequest
         from radedit.lib.deliver import Manner, Outbox
         from radedit.lib.pipeline import Editor
-        from radedit_dicom.compression import SYNTAXES
         from radedit_dicom.frontal import Wanted
 
-        _one_of("--study", study, ("new", "same"))
-        _one_of("--compress", compress, SYNTAXES)
-        given = {
-            "method": method, "solver": solver, "steps": steps, "skip": skip,
-            "guidance": guidance, "seed": seed, "support": support, "keep": keep,
-        }  # fmt: skip
+        mode = asked.study_mode(study)
+        asked.check_compression(compress)
         request = EditRequest(
             prompt=prompt,
             edit_mask=edit_mask,
@@ -89,11 +76,13 @@ def edit(
             invert_prompt=invert_prompt,
             film_text=film_text,
             model=model,
-            parameters={name: value for name, value in given.items() if value is not None},
-        )
+            parameters=asked.parameters(
+                method=method, solver=solver, steps=steps, skip=skip, guidance=guidance,
+                seed=seed, support=support, keep=keep,
+            ),
+        )  # fmt: skip
         editor = Editor()
         editor.parameters(request)
-        mode: StudyMode = "same" if study == "same" else "new"
         manner = Manner(mode, editor.settings.pseudonym_key, compress)
         outbox = Outbox(destination(output), manner)
         outbox.check_writable()
@@ -102,11 +91,6 @@ def edit(
             _edit_file(local(source), bulk, as_json)
         else:
             _edit_many(source, bulk, Wanted(priors, derived), as_json)
-
-
-def _one_of(option: str, value: str, known: Any) -> None:
-    if value not in known:
-        raise typer.BadParameter(f"expected {' or '.join(known)}", param_hint=option)
 
 
 def _pictures(output: str) -> Path:

@@ -105,11 +105,11 @@ def batch(
         pace = Pace(together, threads, threads)
         load = many.Load(films, size, steps, pace, tuple(device or ["cpu"]))
         with bar("phantoms") as progress:
-            many.make_films(load, work / many.FILMS, progress)
+            names = many.make_films(load, work / many.FILMS, progress)
         for left in (many.RESULTS, many.WORK):
             shutil.rmtree(work / left, ignore_errors=True)
         with bar("films") as progress:
-            found = many.pipeline(load, work, lambda news: progress(news.ended, news.total))
+            found = many.pipeline(load, work, names, lambda news: progress(news.ended, news.total))
         if baseline:
             alone = many.one_after_the_other(load, work, baseline)["s per film"]
             ratio = alone * found["made"] / found["seconds"]
