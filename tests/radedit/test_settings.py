@@ -207,7 +207,7 @@ def test_values_out_of_range_are_refused_with_name_and_range(name: str, value: o
 def test_a_solver_is_refused_for_a_method_with_steps_of_its_own() -> None:
     for method in ("radedit", "diffedit"):
         assert validate_parameters({"solver": "dpm", "method": method}, Defaults()).solver == "dpm"
-    with pytest.raises(ParameterError, match="solver dpm is for .* radedit and diffedit; lance"):
+    with pytest.raises(ParameterError, match=r"solver dpm is for .* radedit and diffedit; lance"):
         validate_parameters({"solver": "dpm", "method": "lance"}, Defaults())
 
 
