@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.metadata import files
@@ -64,7 +65,10 @@ def peer() -> Callable[[str], str]:
 
     def find(name: str) -> str:
         versions = sorted(str(p) for p in Path("/usr/lib/postgresql").glob("*/bin"))
-        folders = [os.environ.get("PATH", ""), "/usr/sbin", "/sbin", *reversed(versions)]
+        # pynetdicom puts programs with the names of dcmtk's beside Python.
+        own = sysconfig.get_path("scripts")
+        given = [each for each in os.environ.get("PATH", "").split(os.pathsep) if each != own]
+        folders = [*given, "/usr/sbin", "/sbin", *reversed(versions)]
         search_path = os.pathsep.join(folders)
         found = shutil.which(name, path=search_path)
         if found is None:

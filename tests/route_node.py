@@ -1,6 +1,6 @@
 """A whole routing node as its users run it: `radedit route CONFIG.toml`, in its own processes.
 
-`tests/system/test_route.py` uses it, `scripts/route-chaos` and `scripts/route-throughput` too.
+`tests/system/test_route.py` uses it, `scripts/route-chaos` too.
 """
 
 from __future__ import annotations

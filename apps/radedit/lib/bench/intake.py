@@ -11,6 +11,7 @@ import os
 import shutil
 import socket
 import subprocess
+import sysconfig
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -218,4 +219,7 @@ def _free_port() -> int:
 
 
 def _path() -> str:
-    return os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin"))
+    """Where to look; pynetdicom puts a storescu of its own beside Python."""
+    own = sysconfig.get_path("scripts")
+    given = [each for each in os.environ.get("PATH", "").split(os.pathsep) if each != own]
+    return os.pathsep.join((*given, "/usr/sbin", "/sbin"))
