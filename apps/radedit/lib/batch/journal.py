@@ -5,15 +5,14 @@ from __future__ import annotations
 import csv
 import fcntl
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, Final
 
 from radedit.lib.batch.plan import JOURNAL, TABLE
 from radedit.lib.errors import OutputError
+from radedit.lib.json_lines import JsonLines, written_to
 
 Row = dict[str, Any]
 FORMAT: Final = "radedit-batch-1"
@@ -38,14 +37,14 @@ class Journal:
     """
 
     def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
-        self.folder, self.path = folder, folder / JOURNAL
+        self.folder, self._lines = folder, JsonLines(folder / JOURNAL)
         wanted = json.loads(json.dumps({"format": FORMAT, **facts}))
-        with _writable():
+        with written_to("--work"):
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = _claimed(folder / ".lock")
-            if not self.path.exists():
+            if not self._lines.path.exists():
                 self._append({"run": wanted})
-            first = next(self._lines(), {})
+            first = next(iter(self._lines), {})
         if first.get("run") != wanted:
             self.close()
             raise OutputError(
@@ -59,7 +58,7 @@ class Journal:
 
     def add(self, row: Row) -> None:
         """Write a row down; it is on the disk when this returns."""
-        with _writable():
+        with written_to("--work"):
             self._append(row)
 
     def known(self) -> dict[str, Row]:
@@ -86,7 +85,7 @@ class Journal:
     def write_table(self) -> Path:
         """Write the outcomes as CSV, a line for each film."""
         path = self.folder / TABLE
-        with _writable(), path.open("w", encoding="utf-8", newline="") as stream:
+        with written_to("--work"), path.open("w", encoding="utf-8", newline="") as stream:
             table = csv.DictWriter(stream, COLUMNS, extrasaction="ignore", restval="")
             table.writeheader()
             table.writerows({**row.get("uids", {}), **row} for row in self.newest())
@@ -98,25 +97,10 @@ class Journal:
         return (row for number, row in enumerate(self._rows()) if last[row["input"]] == number)
 
     def _rows(self) -> Iterator[Row]:
-        return (row for row in self._lines() if {"input", "film", "state"} <= set(row))
-
-    def _lines(self) -> Iterator[Row]:
-        with self.path.open(encoding="utf-8") as stream:
-            for line in stream:
-                try:
-                    row = json.loads(line)
-                except ValueError:  # cut off when the process was killed
-                    continue
-                if isinstance(row, dict):
-                    yield row
+        return (row for row in self._lines if {"input", "film", "state"} <= set(row))
 
     def _append(self, row: Row) -> None:
-        with self.path.open("a", encoding="utf-8") as stream:
-            if stream.tell():  # a line that was cut off must not swallow this one
-                stream.write("\n")
-            stream.write(json.dumps(row, default=str))
-            stream.flush()
-            os.fsync(stream.fileno())
+        self._lines.append([json.dumps(row, default=str)])
 
 
 def _claimed(path: Path) -> IO[str]:
@@ -131,14 +115,3 @@ def _claimed(path: Path) -> IO[str]:
             "with --work."
         ) from None
     return lock
-
-
-@contextmanager
-def _writable() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"the run's folder cannot be written ({error.strerror or type(error).__name__}); "
-            "choose another with --work."
-        ) from None

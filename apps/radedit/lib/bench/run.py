@@ -6,8 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,8 @@ from radedit.lib.bench.truth import (
     removal_request,
 )
 from radedit.lib.cases import EditRequest
-from radedit.lib.errors import OutputError, ParameterError
+from radedit.lib.errors import ParameterError
+from radedit.lib.json_lines import JsonLines, written_to
 from radedit.lib.phantom.instances import tool_version
 from radedit.lib.pipeline import Editor
 from radedit.lib.settings import load_settings
@@ -123,7 +123,7 @@ def run(plan: Plan, bench: Bench, work: Path, progress: Callable[[int, int], Non
     """
     given = (json.dumps(facts(plan, bench), sort_keys=True), repr(REMOVALS), repr(ADDITIONS))
     key = hashlib.sha256("\x00".join(given).encode()).hexdigest()
-    with _writable():
+    with written_to("--work"):
         work.mkdir(parents=True, exist_ok=True)
         done = _read(work, key)
     missing = [number for number in range(plan.patients) if number not in done]
@@ -131,7 +131,7 @@ def run(plan: Plan, bench: Bench, work: Path, progress: Callable[[int, int], Non
     progress(total - len(missing), total)
     load = partial(open_bench, plan)
     for measured in spread(_one, missing, bench, load, plan.devices):
-        with _writable():
+        with written_to("--work"):
             _write(measured, work, key)
         done[measured.row["number"]] = measured.row
         progress(sum(number in done for number in range(total)), total)
@@ -166,12 +166,11 @@ def _picture(work: Path, number: int) -> Path:
 def _read(work: Path, key: str) -> dict[int, Row]:
     """Rows of this very plan; a line that was cut off counts for nothing."""
     path, rows = work / ROWS, dict[int, Row]()
-    for line in path.read_text("utf-8").splitlines() if path.exists() else ():
+    for entry in JsonLines(path) if path.exists() else ():
         try:
-            entry = json.loads(line)
             number = entry["row"]["number"]
             kept = number >= PICTURED or _picture(work, number).exists()
-        except (ValueError, KeyError, TypeError):
+        except (KeyError, TypeError):
             continue
         if entry.get("key") == key and kept:
             rows[number] = entry["row"]
@@ -189,21 +188,7 @@ def _write(measured: Measured, work: Path, key: str) -> None:
         with part.open("wb") as stream:
             np.savez_compressed(stream, **arrays)
         os.replace(part, _picture(work, number))
-    with (work / ROWS).open("a", encoding="utf-8") as lines:
-        if lines.tell():  # a line that was cut off must not swallow this one
-            lines.write("\n")
-        lines.write(json.dumps({"key": key, "row": measured.row}))
-
-
-@contextmanager
-def _writable() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise OutputError(
-            f"the figures cannot be kept ({why}); choose another folder with --work."
-        ) from None
+    JsonLines(work / ROWS).append([json.dumps({"key": key, "row": measured.row})])
 
 
 def _one(bench: Bench, number: int) -> Measured:

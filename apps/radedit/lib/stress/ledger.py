@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from radedit.lib.errors import OutputError
+from radedit.lib.json_lines import JsonLines, written_to
 
 FORMAT = "radedit-stress-2"
 Row = dict[str, Any]
@@ -35,12 +35,12 @@ class Ledger:
 
     def __init__(self, folder: Path, facts: Mapping[str, Any]) -> None:
         self.folder = folder
-        self.path = folder / FILE
-        with _writable():
+        self._lines = JsonLines(folder / FILE)
+        with written_to("--out"):
             (folder / EDITS).mkdir(parents=True, exist_ok=True)
-            if not self.path.exists():
+            if not self._lines.path.exists():
                 self._append([{"run": dict(facts)}])
-            first = next(self._lines(), {})
+            first = next(iter(self._lines), {})
         if first.get("run") != json.loads(json.dumps(facts)):
             raise OutputError(
                 "the folder holds another run (suite, films, editor or program differ); name "
@@ -50,7 +50,7 @@ class Ledger:
     def rows(self) -> list[Row]:
         """Read every row, the last of each film, victim and subject."""
         newest: dict[str, Row] = {}
-        for row in self._lines():
+        for row in self._lines:
             if "run" not in row:
                 newest[_identity(row)] = row
         return list(newest.values())
@@ -58,44 +58,20 @@ class Ledger:
     def done(self) -> dict[str, dict[str, str]]:
         """Say for which victims each subject is done, and what those were: name to `model_of`."""
         found: dict[str, dict[str, str]] = {}
-        for row in self._lines():
+        for row in self._lines:
             if row.get("type") == "done":
                 found.setdefault(row["subject"], {}).update(row["victims"])
         return found
 
     def add(self, rows: Sequence[Row]) -> None:
         """Append rows; they are on the disk when this returns."""
-        with _writable():
+        with written_to("--out"):
             self._append(rows)
 
     def _append(self, rows: Sequence[Row]) -> None:
-        with self.path.open("a", encoding="utf-8") as stream:
-            if stream.tell():  # a line that was cut off must not swallow this one
-                stream.write("\n")
-            stream.write("\n".join(json.dumps(row, allow_nan=False) for row in rows))
-
-    def _lines(self) -> Iterator[Row]:
-        with self.path.open(encoding="utf-8") as stream:
-            for line in stream:
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    continue
-                if isinstance(row, dict):
-                    yield row
+        self._lines.append(json.dumps(row, allow_nan=False) for row in rows)
 
 
 def _identity(row: Row) -> str:
     keys = ("type", "subject", "victim", "kind", "edit", "seed", "level")
     return json.dumps([row.get(key) for key in keys])
-
-
-@contextmanager
-def _writable() -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OutputError(
-            f"the run's folder cannot be written ({error.strerror or type(error).__name__}); "
-            "choose another with --out."
-        ) from None
