@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 CR = "1.2.840.10008.5.1.4.1.1.1"
 EXPLICIT = "1.2.840.10008.1.2.1"
 _APPLICATION = "1.2.840.10008.3.1.1.1"
 _PIECE = 16_000
+Fragment = tuple[bytes, bool, bool]  # content, whether of the command, whether the last
 
 
 def element(tag: int, value: bytes) -> bytes:
@@ -63,9 +64,15 @@ def store_command(sop_instance_uid: str, sop_class: str = CR) -> bytes:
 
 def pdata(content: bytes, *, command: bool, last: bool) -> bytes:
     """Encode a P-DATA-TF with one fragment in context 1."""
-    value = bytes([1, command | last << 1]) + content
-    item = struct.pack(">I", len(value)) + value
-    return struct.pack(">BBI", 4, 0, len(item)) + item
+    return pdu([(content, command, last)])
+
+
+def pdu(fragments: Sequence[Fragment]) -> bytes:
+    """Encode a P-DATA-TF that holds several fragments in context 1 (PS3.8 9.3.5)."""
+    items = b""
+    for content, command, last in fragments:
+        items += struct.pack(">IBB", len(content) + 2, 1, command | last << 1) + content
+    return struct.pack(">BBI", 4, 0, len(items)) + items
 
 
 @contextmanager

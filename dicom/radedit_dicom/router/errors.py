@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from radedit_dicom.errors import DicomError
 
+#: C-STORE statuses (PS3.4 table B.2-1, PS3.7 annex C).
+OUT_OF_RESOURCES, CANNOT_UNDERSTAND, DUPLICATE = 0xA700, 0xC000, 0x0111
+
 
 class RouteError(DicomError):
     """A route's file, spool or journal is not as it must be, or a command names nothing there."""
@@ -17,7 +20,7 @@ class RefusedError(DicomError):
     Attributes
     ----------
     status : int
-        The C-STORE status to answer (PS3.4 table B.2-1, PS3.7 annex C).
+        The C-STORE status to answer.
     """
 
     http_status = 409

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
+from dataclasses import dataclass
 from io import BytesIO
+from pathlib import Path
 
 from pydicom.dataset import Dataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
@@ -13,11 +16,12 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pynetdicom import PYNETDICOM_IMPLEMENTATION_UID
 
 from radedit_dicom.archive import checked_uid
-from radedit_dicom.errors import ArchiveError
-from radedit_dicom.router.errors import RefusedError
-from radedit_dicom.router.intake import CANNOT_UNDERSTAND, Arrival
+from radedit_dicom.errors import ArchiveError, NotDicomError
+from radedit_dicom.router.errors import CANNOT_UNDERSTAND, RefusedError
 
 _MOST_META = 1 << 16
+_GROUP = 144  # bytes up to the end of the file meta group's length
+_PIECE = 1 << 18
 #: What pydicom is seen to raise on a broken file meta group.
 _BROKEN = (
     InvalidDicomError,
@@ -60,14 +64,26 @@ def file_meta(uid: str, sop_class: str, syntax: str) -> bytes:
     return b"\0" * 128 + b"DICM" + length + group
 
 
-def arrival_of(content: bytes | memoryview, source: str) -> Arrival:
-    """Take the envelope off a Part 10 object, looking at nothing else.
+@dataclass(frozen=True)
+class Part10:
+    """An object out of its envelope.
 
-    Parameters
+    Attributes
     ----------
-    content : bytes or memoryview
-    source : str
-        How it came.
+    uid, sop_class, syntax : str
+        Of the SOP instance, its class, and its transfer syntax.
+    content : memoryview of bytes
+        The data set, encoded in `syntax`.
+    """
+
+    uid: str
+    sop_class: str
+    syntax: str
+    content: memoryview
+
+
+def opened(content: bytes | memoryview) -> Part10:
+    """Take the envelope off a Part 10 object, looking at nothing else.
 
     Raises
     ------
@@ -96,10 +112,34 @@ def arrival_of(content: bytes | memoryview, source: str) -> Arrival:
             "send it uncompressed or losslessly compressed.",
             CANNOT_UNDERSTAND,
         )
-    return Arrival(
-        uid, sop_class, syntax, source, file_meta(uid, sop_class, syntax),
-        memoryview(content)[stream.tell() :],
-    )  # fmt: skip
+    return Part10(uid, sop_class, syntax, memoryview(content)[stream.tell() :])
+
+
+def digest(path: Path, syntax: str) -> str:
+    """Hash an object: its transfer syntax, and its data set in that; the file meta is no part.
+
+    Parameters
+    ----------
+    path : pathlib.Path
+        Of a file that begins as `file_meta` writes it.
+    syntax : str
+
+    Raises
+    ------
+    NotDicomError
+        It is deflated.
+    OSError
+        It is gone or unreadable.
+    """
+    if syntax == DeflatedExplicitVRLittleEndian:
+        raise NotDicomError("The object is deflated, which is not accepted; send it otherwise.")
+    counted = hashlib.sha256(syntax.encode())
+    with path.open("rb", buffering=0) as stream:
+        length = int.from_bytes(stream.read(_GROUP)[-4:], "little")  # PS3.10 7.1
+        stream.seek(_GROUP + length)
+        while piece := stream.read(_PIECE):
+            counted.update(piece)
+    return counted.hexdigest()
 
 
 def _named(meta: Dataset, keyword: str) -> str:

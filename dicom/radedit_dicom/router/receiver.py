@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
@@ -21,11 +21,12 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
 )
 
 from radedit_dicom.dimse_receive import RECEIVED_SYNTAXES
-from radedit_dicom.router.errors import RefusedError, RouteError
-from radedit_dicom.router.intake import CANNOT_UNDERSTAND, Arrival, Intake
+from radedit_dicom.router.bounded_socket import Bounds
+from radedit_dicom.router.errors import CANNOT_UNDERSTAND, RefusedError, RouteError
+from radedit_dicom.router.intake import Arrival, Intake
 from radedit_dicom.router.journal import now
-from radedit_dicom.router.listener import Bounds, Listener, served
-from radedit_dicom.router.part10 import file_meta
+from radedit_dicom.router.listener import Listener, served
+from radedit_dicom.router.upper_layer import Received
 
 _SUCCESS, _NO_SUCH_ACTION, _INVALID_ARGUMENT, _BUSY = 0x0000, 0x0123, 0x0115, 0x0213
 _DOES_NOT_MATCH = 0xA900
@@ -129,7 +130,7 @@ class Receiver:
         tls = settings.tls.context() if settings.tls else None
         try:
             self._listener = Listener(
-                entity, (settings.host, settings.port), settings.bounds, handlers, tls
+                entity, (settings.host, settings.port), settings.bounds, handlers, self._begin, tls
             )
         except OSError as error:
             raise RouteError(
@@ -155,10 +156,20 @@ class Receiver:
         served(event)
         return _SUCCESS
 
+    def _begin(self, association: Association, command: Dataset, context: int) -> Arrival:
+        """Open what a data set is kept in while it comes in."""
+        return self._intake.begin(
+            str(command.get("AffectedSOPInstanceUID", "")),
+            str(command.get("AffectedSOPClassUID", "")),
+            str(association._accepted_cx[context].transfer_syntax[0]),
+            _title(association),
+        )
+
     def _store(self, event: Event) -> int:
         try:
-            arrival = self._arrival(event)
-            with arrival.content:
+            with self._arrival(event) as arrival:
+                if str(event.context.abstract_syntax) != arrival.sop_class:
+                    self._refuse(event, _OTHER_CLASS, _DOES_NOT_MATCH)
                 self._intake.take(arrival)
         except RefusedError as refusal:
             return refusal.status
@@ -168,16 +179,16 @@ class Receiver:
 
     def _arrival(self, event: Event) -> Arrival:
         request: Any = event.request
-        uid, sop_class = str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID)
-        syntax = str(event.context.transfer_syntax)
-        if str(event.context.abstract_syntax) != sop_class:
-            self._refuse(event, _OTHER_CLASS, _DOES_NOT_MATCH)
+        if isinstance(request.DataSet, Received):
+            return cast(Arrival, request.DataSet.sink)
         if request.DataSet is None:
             self._refuse(event, "The request holds no data set.", CANNOT_UNDERSTAND)
-        if not (uid.isascii() and sop_class.isascii()):
-            self._refuse(event, "A UID holds other characters than ASCII.", CANNOT_UNDERSTAND)
-        meta = file_meta(uid, sop_class, syntax)
-        return Arrival(uid, sop_class, syntax, caller(event), meta, request.DataSet.getbuffer())
+        uid, sop_class = str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID)
+        arrival = self._intake.begin(
+            uid, sop_class, str(event.context.transfer_syntax), caller(event)
+        )
+        arrival.write([request.DataSet.getbuffer()])
+        return arrival
 
     def _refuse(self, event: Event, reason: str, status: int) -> NoReturn:
         self._intake.refused(caller(event), reason)
@@ -208,7 +219,11 @@ class Receiver:
 
 def caller(event: Event) -> str:
     """Give the AE title of who is calling."""
-    return str(event.assoc.requestor.ae_title).strip()
+    return _title(event.assoc)
+
+
+def _title(association: Association) -> str:
+    return str(association.requestor.ae_title).strip()
 
 
 def _asked(information: Dataset) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 from radedit_dicom.access import Access
 from radedit_dicom.dimse_address import DimseAddress
 from radedit_dicom.errors import ArchiveError
+from radedit_dicom.router.bounded_socket import Bounds
 from radedit_dicom.router.errors import RouteError
-from radedit_dicom.router.listener import Bounds
 from radedit_dicom.router.outbox import Patience
 from radedit_dicom.router.planning import Completeness
 from radedit_dicom.router.receiver import Receive, ReceiveTls

@@ -6,18 +6,17 @@ object on which that process ends three times is set apart as well.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 import pydicom
 from pydicom.dataset import Dataset
-from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from radedit_dicom.archive import checked_uid
 from radedit_dicom.errors import ArchiveError, DicomError, NotDicomError
 from radedit_dicom.parsing import parse
+from radedit_dicom.router import part10
 from radedit_dicom.router.audit import Audit
 from radedit_dicom.router.journal import Journal
 from radedit_dicom.router.spool import Spool
@@ -25,8 +24,6 @@ from radedit_dicom.router.spool import Spool
 QUARANTINED, WAITING = "quarantined", "waiting"
 MAX_PIXELS = 1 << 28  # rows x columns x frames: far more than any radiograph has
 _MOST_TRIES = 3
-_GROUP = 144  # bytes up to the end of the file meta group's length
-_PIECE = 1 << 20
 _PIXELS = 0x7FE00010
 _UNDEFINED = 0xFFFFFFFF
 _NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
@@ -78,7 +75,8 @@ class Sorter:
                         "means."
                     )
                 path = self.spool.folder / row["file"]
-                digest = _digest(path, str(row["syntax"]))  # known again, whatever becomes of it
+                # known again, whatever becomes of it:
+                digest = part10.digest(path, str(row["syntax"]))
                 header = examined(path, str(row["uid"]), str(row["sop_class"]))
             except DicomError as error:
                 self._set_apart(str(row["uid"]), str(row["source"]), digest, str(error))
@@ -225,16 +223,3 @@ def _declared_length(stream: BinaryIO, little: bool, implicit: bool) -> int | No
     if implicit:
         return number(head[4:8])
     return number(head[8:12]) if head[4:6] in _LONG else number(head[6:8])
-
-
-def _digest(path: Path, syntax: str) -> str:
-    """Hash an object as it came, less the file meta, which was written here; see `digest_of`."""
-    if syntax == DeflatedExplicitVRLittleEndian:
-        raise NotDicomError("The object is deflated, which is not accepted; send it otherwise.")
-    counted = hashlib.sha256(syntax.encode())
-    with path.open("rb") as stream:
-        length = int.from_bytes(stream.read(_GROUP)[-4:], "little")  # PS3.10 7.1
-        stream.seek(_GROUP + length)
-        while piece := stream.read(_PIECE):
-            counted.update(piece)
-    return counted.hexdigest()

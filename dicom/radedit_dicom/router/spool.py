@@ -6,7 +6,7 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -15,6 +15,7 @@ from radedit_dicom.errors import ArchiveError
 from radedit_dicom.router.errors import RouteError
 
 _TEMPORARY = ".part-"
+_PIECES = 1024  # of one system call: IOV_MAX of Linux
 _FOLDERS = ("incoming", "quarantine", "results")
 _SHARDS = tuple(f"{number:02x}" for number in range(256))
 
@@ -57,6 +58,11 @@ class Spool:
     def audit(self) -> Path:
         """The audit log, one JSON object a line."""
         return self.folder / "audit.jsonl"
+
+    @property
+    def incoming_folder(self) -> Path:
+        """Where objects are written while they come in."""
+        return self.folder / "incoming"
 
     def incoming(self, uid: str) -> Path:
         """Give a new place for an object: by a hash of its UID, never by the UID itself."""
@@ -143,7 +149,81 @@ class Spool:
         return False
 
 
-def write(target: Path, chunks: Iterable[bytes | memoryview]) -> None:
+class Staged:
+    """A file that is being written: kept whole under its name in the end, or gone.
+
+    Parameters
+    ----------
+    folder : pathlib.Path
+        Where it lies meanwhile; on the disk of the place that it is kept at.
+
+    Attributes
+    ----------
+    path : pathlib.Path
+        Where it lies now.
+
+    Raises
+    ------
+    OSError
+        The disk is full or broken.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / f"{_TEMPORARY}{os.urandom(8).hex()}"
+        self._stream = self.path.open("xb", buffering=0)
+        self._kept = False
+
+    def __enter__(self) -> Staged:
+        """Give itself."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Remove it, unless it is kept."""
+        self.discard()
+
+    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """Add pieces, none of which is kept in memory.
+
+        Raises
+        ------
+        OSError
+            The disk is full or broken.
+        """
+        done = os.writev(self._stream.fileno(), pieces[:_PIECES])
+        if done != sum(map(len, pieces)):
+            for left in _behind(pieces, done):
+                while left:
+                    left = left[self._stream.write(left) :]
+
+    def keep(self, target: Path) -> None:
+        """Flush it, and let it appear under this name.
+
+        Raises
+        ------
+        OSError
+            The disk is full or broken.
+        """
+        if not self._stream.closed:
+            os.fsync(self._stream.fileno())
+            self._stream.close()
+        self.path = self.path.rename(target)
+        self._kept = True
+        sync_folder(target.parent)
+
+    def give_up(self) -> None:
+        """Let it be removed after all, unless it is kept under another name."""
+        self._kept = False
+
+    def discard(self) -> None:
+        """Remove it, unless it is kept."""
+        with suppress(OSError):
+            self._stream.close()
+        if not self._kept:
+            with suppress(OSError):
+                self.path.unlink(missing_ok=True)
+
+
+def write(target: Path, pieces: Iterable[bytes | memoryview]) -> None:
     """Write a file so that after any crash it is whole or not there.
 
     Raises
@@ -151,23 +231,17 @@ def write(target: Path, chunks: Iterable[bytes | memoryview]) -> None:
     OSError
         The disk is full or broken; nothing is left behind.
     """
-    staged = target.with_name(f"{_TEMPORARY}{os.urandom(8).hex()}")
-    try:
-        with staged.open("xb", buffering=0) as stream:
-            for chunk in chunks:
-                _write_all(stream, memoryview(chunk))
-            os.fsync(stream.fileno())
-        staged.rename(target)
-    except BaseException:
-        with suppress(OSError):
-            staged.unlink(missing_ok=True)
-        raise
-    sync_folder(target.parent)
+    with Staged(target.parent) as staged:
+        for piece in pieces:
+            staged.write([piece])
+        staged.keep(target)
 
 
-def _write_all(stream: IO[bytes], left: memoryview) -> None:
-    while left:
-        left = left[stream.write(left) :]
+def _behind(pieces: Sequence[bytes | memoryview], done: int) -> Iterator[memoryview]:
+    """Give what is left of pieces of which the first bytes are dealt with."""
+    for piece in pieces:
+        yield memoryview(piece)[done:]
+        done = max(done - len(piece), 0)
 
 
 def sync_folder(folder: Path) -> None:

@@ -8,10 +8,10 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from radedit_dicom.router.errors import RefusedError
-from radedit_dicom.router.intake import DUPLICATE, OUT_OF_RESOURCES, Intake
+from radedit_dicom.router.errors import DUPLICATE, OUT_OF_RESOURCES, RefusedError
+from radedit_dicom.router.intake import Intake
 from radedit_dicom.router.journal import insert, now
-from radedit_dicom.router.part10 import arrival_of
+from radedit_dicom.router.part10 import opened
 from radedit_dicom.router.spool import sync_folder, write
 
 SOURCE = "folder"
@@ -106,7 +106,7 @@ class Watch:
     def _take(self, path: Path) -> bool:
         content = path.read_bytes()
         try:
-            self._intake.take(arrival_of(content, SOURCE))
+            self._intake.take_whole(opened(content), SOURCE)
         except RefusedError as refusal:
             if refusal.status == OUT_OF_RESOURCES:
                 return False  # it waits here until there is room

@@ -12,7 +12,7 @@ from radedit_dicom.readback import part10
 from radedit_dicom.router.audit import Audit
 from radedit_dicom.router.intake import Intake
 from radedit_dicom.router.journal import Journal
-from radedit_dicom.router.part10 import arrival_of
+from radedit_dicom.router.part10 import opened
 from radedit_dicom.router.planning import Completeness, Planner
 from radedit_dicom.router.rules import Rule
 from radedit_dicom.router.sorting import Sorter
@@ -36,7 +36,7 @@ def come(made: Made) -> Callable[..., None]:
         for dataset in datasets:
             dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
             dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-            intake.take(arrival_of(part10(dataset), "CR1"))
+            intake.take_whole(opened(part10(dataset)), "CR1")
         while Sorter(*made).sort():
             pass
         Planner(*made, Completeness(0.0, 0.0)).plan([rule])

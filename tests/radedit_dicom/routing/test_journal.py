@@ -20,7 +20,7 @@ from radedit_dicom.router.errors import RouteError
 from radedit_dicom.router.intake import Intake
 from radedit_dicom.router.journal import Journal, insert, now
 from radedit_dicom.router.outbox import Order, Outbox, Patience, enqueue, strand
-from radedit_dicom.router.part10 import arrival_of
+from radedit_dicom.router.part10 import opened
 from radedit_dicom.router.planning import Completeness, Planner
 from radedit_dicom.router.retention import clean_up
 from radedit_dicom.router.rules import Action, Rule
@@ -47,7 +47,7 @@ def take(
             dataset = make_dataset(**({"SOPInstanceUID": f"1.2.3.{number}"} | attributes))
             dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
             dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
-            intake.take(arrival_of(part10(dataset), "CR1"))
+            intake.take_whole(opened(part10(dataset)), "CR1")
         while Sorter(*made).sort():
             pass
         return made

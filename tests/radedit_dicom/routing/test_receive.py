@@ -28,10 +28,10 @@ from radedit_dicom.dimse import DimseArchive
 from radedit_dicom.dimse_address import DimseAddress, DimseTls
 from radedit_dicom.errors import ArchiveError
 from radedit_dicom.readback import difference
+from radedit_dicom.router.bounded_socket import Bounds
 from radedit_dicom.router.commitment import Reporter
 from radedit_dicom.router.desk import Desk
 from radedit_dicom.router.errors import RouteError
-from radedit_dicom.router.listener import Bounds
 from radedit_dicom.router.receiver import Receive, Receiver, ReceiveTls
 from radedit_dicom.router.retention import clean_up
 from radedit_dicom.router.sorting import Sorter

@@ -11,10 +11,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
-from radedit_dicom.router.errors import RefusedError
-from radedit_dicom.router.intake import OUT_OF_RESOURCES, Arrival, Intake
-from radedit_dicom.router.listener import Bounds
-from radedit_dicom.router.part10 import arrival_of
+from radedit_dicom.router.bounded_socket import Bounds
+from radedit_dicom.router.errors import OUT_OF_RESOURCES, RefusedError
+from radedit_dicom.router.intake import Intake
+from radedit_dicom.router.part10 import Part10, opened
 
 SOURCE = "stow"
 _JSON = "application/dicom+json"
@@ -67,10 +67,10 @@ def _take_all(body: bytearray, boundary: bytes, intake: Intake) -> Response:
     for content in contents:
         item = Dataset()
         try:
-            arrival = _opened(content, intake)
-            item.ReferencedSOPClassUID = arrival.sop_class
-            item.ReferencedSOPInstanceUID = arrival.uid
-            intake.take(arrival)
+            part10 = _opened(content, intake)
+            item.ReferencedSOPClassUID = part10.sop_class
+            item.ReferencedSOPInstanceUID = part10.uid
+            intake.take_whole(part10, SOURCE)
             taken.append(item)
         except RefusedError as refusal:
             item.FailureReason = refusal.status
@@ -84,9 +84,9 @@ def _take_all(body: bytearray, boundary: bytes, intake: Intake) -> Response:
     return Response(answer.to_json(), status, media_type=_JSON)
 
 
-def _opened(content: memoryview, intake: Intake) -> Arrival:
+def _opened(content: memoryview, intake: Intake) -> Part10:
     try:
-        return arrival_of(content, SOURCE)
+        return opened(content)
     except RefusedError as refusal:
         intake.refused(SOURCE, str(refusal))
         raise
