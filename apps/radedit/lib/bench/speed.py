@@ -148,18 +148,29 @@ class Fused:
             self.unedited = bb.decode(self.latent)
         return bb.decode(self.latent + delta)
 
+    def edit_afresh(self, task: Task) -> Tensor:
+        """Edit with nothing kept; what is kept afterwards is this edit's."""
+        self.latent = self.unedited = self.e_inv = None
+        return self.edit(task)
+
 
 def compare(
-    tasks: Mapping[str, Task], few: int, repeats: int, progress: Callable[[int, int], None]
+    tasks: Mapping[str, Task],
+    few: int,
+    repeats: int,
+    progress: Callable[[int, int], None],
+    warm_up: bool = True,
 ) -> tuple[dict[str, Timed], dict[str, Tensor]]:
     """Time the baseline, full edits and re-edits, in turn.
+
+    A re-edit is given what the full edit before it has kept.
 
     Parameters
     ----------
     tasks : by precision, one task in backbones of that precision; "float32" is the baseline's
     few : steps of the second-order schedule
-    repeats : after one to warm up
-    progress : called with (done, total) repeats
+    repeats : after one to warm up, unless `warm_up` is False
+    progress : called with (done, total) edits
 
     Returns
     -------
@@ -171,25 +182,25 @@ def compare(
         steps = {"": task, f" of {few} dpm steps": of_steps(task, few, "dpm")}
         for name, each in steps.items():
             kept = Fused()
-            kept.edit(each)
             another = replace(each, prompts=_turned(each.prompts))
-            ways[f"full edit{name}, {precision}"] = partial(_afresh, each)
+            ways[f"full edit{name}, {precision}"] = partial(kept.edit_afresh, each)
             timed[f"full edit{name}, {precision}"] = Timed(precision)
             ways[f"re-edit{name}, {precision}"] = partial(kept.edit, another)
             timed[f"re-edit{name}, {precision}"] = Timed(precision, encodings=0, decodings=1)
     pictures: dict[str, Tensor] = {}
-    for turn in range(repeats + 1):
-        progress(turn, repeats + 1)
-        for name, way in ways.items():
+    rounds = repeats + warm_up
+    for turn in range(rounds):
+        for number, (name, way) in enumerate(ways.items()):
+            progress(turn * len(ways) + number, rounds * len(ways))
             with counted(tasks) as count:
                 start = time.perf_counter()
                 pictures[name] = way()
                 _synchronise(pictures[name])
                 took = time.perf_counter() - start
             timed[name].calls, timed[name].rows = count
-            if turn:
+            if turn >= warm_up:
                 timed[name].seconds.append(took)
-    progress(repeats + 1, repeats + 1)
+    progress(rounds * len(ways), rounds * len(ways))
     return timed, pictures
 
 

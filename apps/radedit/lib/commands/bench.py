@@ -99,6 +99,10 @@ def edit(
     ] = None,
     films: Annotated[int, typer.Option(help="In one batch.")] = 1,
     repeats: Annotated[int, typer.Option(help="After one to warm up.")] = 5,
+    warm_up: Annotated[
+        bool, typer.Option(help="Do so; not worth it where an edit takes minutes.")
+    ] = True,
+    bfloat16: Annotated[bool, typer.Option(help="Time bfloat16 beside float32.")] = True,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
     profile: Annotated[
         Path | None, typer.Option(help="Also draw where the time goes, into this PNG.")
@@ -125,15 +129,15 @@ def edit(
         steps = steps or (100 if sized else settings.defaults_for(model or None).steps)
         load = Load(steps, few_steps or max(1, steps // 2), films=films)
         tasks = {}
-        for dtype in (torch.float32, torch.bfloat16):
+        for dtype in (torch.float32, torch.bfloat16)[: 1 + bfloat16]:
             name = str(dtype).removeprefix("torch.")
             if sized:
                 tasks[name] = task_of(published_size(dtype, where), load)
                 continue
             backbone = load_backbone(settings.model(model or None), dtype=dtype, device=where)
             tasks[name] = removals(backbone, load)
-        with bar("repeats") as progress:
-            timed, pictures = compare(tasks, load.few, repeats, progress)
+        with bar("edits") as progress:
+            timed, pictures = compare(tasks, load.few, repeats, progress, warm_up)
         # Random weights make no edit that another schedule could come close to.
         apart = None if sized else measure_differences(tasks["float32"], timed, pictures)
         found = figures(load, tasks, timed, apart)
