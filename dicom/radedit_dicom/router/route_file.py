@@ -117,7 +117,7 @@ def _receive(table: Table, base: Path) -> Receive:
     bounds = Bounds(
         associations=table.whole("associations", 16, 1, 200),
         object_bytes=table.whole("largest_mb", 512, 1, 4096) << 20,
-        total_bytes=table.whole("in_memory_mb", 2048, 1) << 20,
+        total_bytes=table.whole("at_once_mb", 2048, 1) << 20,
         pdu_s=table.number("pdu_s", 30, 0.1),
         object_s=table.number("object_s", 900, 1),
         idle_s=table.number("idle_s", 60, 0.1),
