@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from radedit.lib.errors import MaskError
-from radedit.lib.lifted import MODEL_SIDE, WIDEST_PX, lifted_off
+from radedit.lib.lifted import MODEL_SIDE, WIDEST_PX, laid_over, lifted_off
 
 SIDE = 64
 ROWS, COLS = np.mgrid[:SIDE, :SIDE].astype(np.float32) / SIDE
@@ -48,3 +49,45 @@ def test_what_lies_behind_a_wide_area_is_not_guessed() -> None:
     wide[10 : 10 + side, 10 : 10 + side] = True
     with pytest.raises(MaskError, match=r"too wide to keep an attenuation.*keep = values"):
         lifted_off(image, wide)
+
+
+def curve(depth: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Show depths from 0 to 1 as the film that `laid_over` assumes does, restated as a cosine."""
+    return ((1 - np.cos(np.pi * depth)) / 2).astype(np.float32)
+
+
+@given(st.floats(0, 1), st.floats(0, 1), st.floats(0, 0.5))
+def test_an_object_adds_its_depth_to_whatever_is_drawn_behind_it(
+    behind: float, drawn: float, depth: float
+) -> None:
+    behind, drawn = behind * (1 - depth), drawn * (1 - depth)
+    film, tissue, anew = (curve(np.full((2, 2), d)) for d in (behind + depth, behind, drawn))
+    found = film + laid_over(anew - tissue, film, film - tissue)
+    expected = film if (anew == tissue).all() else curve(np.full((2, 2), drawn + depth))
+    if depth and (film != tissue).all():
+        np.testing.assert_allclose(found, expected, atol=2e-3)
+
+
+def test_beside_objects_and_without_a_change_all_stays_as_it_was() -> None:
+    rng = np.random.default_rng(2)
+    display = rng.uniform(0, 1, (SIDE, SIDE)).astype(np.float32)
+    change = rng.uniform(-0.3, 0.3, (SIDE, SIDE)).astype(np.float32)
+    objects = np.zeros((SIDE, SIDE), np.float32)
+    objects[:, 20:24] = 0.2
+    change[:10] = 0
+    found = laid_over(change, display, objects)
+    np.testing.assert_array_equal(found[objects == 0], change[objects == 0])
+    np.testing.assert_array_equal(found[:10], change[:10])
+    assert (found[10:, 20:24] != change[10:, 20:24]).any()
+    assert ((display + found)[:, 20:24] >= -1e-6).all()
+    assert ((display + found)[10:, 20:24] <= 1 + 1e-6).all()
+
+
+def test_the_same_object_is_fainter_over_what_is_darker_or_brighter() -> None:
+    def contrast(over: float) -> float:
+        display, objects = np.float32([[0.6]]), np.float32([[0.2]])
+        change = np.float32([[over - 0.4]])
+        return float(0.6 + laid_over(change, display, objects)[0, 0] - over)
+
+    assert contrast(0.15) < contrast(0.4 + 1e-4) == pytest.approx(0.2, abs=1e-3)
+    assert contrast(0.7) < 0.2

@@ -76,6 +76,8 @@ class Prepared:
         that sides in a prompt are the patient's, however the film is stored; without the
         objects whose attenuation is kept
     contrast : display intensity between the model's black and white
+    lifted : float32 [rows, cols], display intensity of the objects whose attenuation is kept,
+        0 beside them; None: there are none
     """
 
     case: Case
@@ -88,6 +90,7 @@ class Prepared:
     image: NDArray[np.float32]
     grid: SquareGrid
     contrast: float
+    lifted: NDArray[np.float32] | None = None
 
     @property
     def cells_lost_to_keep(self) -> float:
@@ -133,8 +136,10 @@ def prepare(case: Case, parameters: Parameters, backbone: Backbone) -> Prepared:
     display = to_display(film)
     stretch, contrast = stretched(display, ~film.padding)
     image = grid.down(stretch) * 2 - 1
+    lifted = None
     if parameters.keep == "attenuation":
-        image = lifted_off(image, grid.mask_down(keep))
+        whole, image = image, lifted_off(image, grid.mask_down(keep))
+        lifted = grid.up(whole - image) * np.float32(contrast / 2)
     if film.is_mirrored:
         image = np.ascontiguousarray(image[:, ::-1])
         edit_cells, keep_cells = edit_cells[:, ::-1].copy(), keep_cells[:, ::-1].copy()
@@ -149,6 +154,7 @@ def prepare(case: Case, parameters: Parameters, backbone: Backbone) -> Prepared:
         image=image,
         grid=grid,
         contrast=contrast,
+        lifted=lifted,
     )
 
 

@@ -6,7 +6,7 @@ inside the support, falls to 0 towards its rim and towards the keep mask, and is
 the keep mask and outside the support.
 
 Where an object's attenuation is kept instead of its values (`keep` = "attenuation"), the model
-saw the film without the object (`lifted`), and the change is laid over the object too.
+saw the film without the object, and the object is laid over the change (`lifted`).
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from radedit.lib.edit.methods import METHODS
 from radedit.lib.edit.radedit import Conditioning, EditMasks, Plan
 from radedit.lib.edit.schedule import Schedule
 from radedit.lib.kept import Kept, inversion_key
+from radedit.lib.lifted import laid_over
 from radedit.lib.parameters import Defaults as Parameters
 from radedit.lib.parameters import validate_parameters
 from radedit.lib.record import Run, edit_id, provenance_of
@@ -256,6 +257,8 @@ def _finish(p: Prepared, pair: torch.Tensor, run: Run) -> tuple[Edited, NDArray[
         drawn = np.ascontiguousarray(drawn[:, ::-1])
     # The model's images span -1 to 1, the stretched display 0 to 1.
     change = native_change(drawn, p.grid, weight) * np.float32(p.contrast / 2)
+    if p.lifted is not None:
+        change = laid_over(change, p.display, p.lifted)
     stored = apply_display_delta(film, change)
     display = to_display(replace(film, stored=stored))
     support = weight > 0
