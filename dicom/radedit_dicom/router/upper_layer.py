@@ -212,7 +212,8 @@ class UpperLayer(DULServiceProvider):
             return None
         if not isinstance(message.data_set, Received):
             sink = self._begin(self.assoc, message.command_set, message.context_id)
-            sink.write([cast(BytesIO, message.data_set).getbuffer()])  # what came in one PDU with the command
+            begun = cast(BytesIO, message.data_set)  # what came in one PDU with the command
+            sink.write([begun.getbuffer()])
             message.data_set = Received(sink)
         return message.context_id, message.data_set.sink
 
