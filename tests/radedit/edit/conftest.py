@@ -59,31 +59,34 @@ def gaussian(alphas_cumprod: np.ndarray):
 
 
 @pytest.fixture(scope="session")
-def unets():
-    """Small random U-Nets of the published kind, one per dtype, as Denoise callables."""
+def make_unet():
+    """A small U-Net of the published kind, the same random weights each time."""
     from diffusers.models.unets.unet_2d_condition import UNet2DConditionModel
 
-    torch.manual_seed(0)
-    unet = UNet2DConditionModel(
-        sample_size=8,
-        in_channels=2,
-        out_channels=2,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(16, 32),
-        layers_per_block=1,
-        cross_attention_dim=16,
-        attention_head_dim=8,
-        norm_num_groups=8,
-    ).eval()
-    state = {name: value.clone() for name, value in unet.state_dict().items()}
+    def make() -> UNet2DConditionModel:
+        torch.manual_seed(0)
+        return UNet2DConditionModel(
+            sample_size=8,
+            in_channels=2,
+            out_channels=2,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            block_out_channels=(16, 32),
+            layers_per_block=1,
+            cross_attention_dim=16,
+            attention_head_dim=8,
+            norm_num_groups=8,
+        ).eval()
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def unets(make_unet):
+    """Small random U-Nets, one per dtype, as Denoise callables."""
 
     def make(dtype: torch.dtype):
-        import copy
-
-        net = copy.deepcopy(unet)
-        net.load_state_dict(state)
-        net.to(dtype)
+        net = make_unet().to(dtype)
 
         def denoise(x_t: Tensor, t: int, context: Tensor) -> Tensor:
             with torch.no_grad():

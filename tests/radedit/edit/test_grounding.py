@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from diffusers.models.attention_processor import AttnProcessor
@@ -13,20 +15,8 @@ WORDS = torch.tensor([False, True, True, False])
 
 
 @pytest.fixture(scope="module")
-def unet() -> UNet2DConditionModel:
-    torch.manual_seed(0)
-    return UNet2DConditionModel(
-        sample_size=8,
-        in_channels=2,
-        out_channels=2,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
-        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        block_out_channels=(16, 32),
-        layers_per_block=1,
-        cross_attention_dim=16,
-        attention_head_dim=8,
-        norm_num_groups=8,
-    ).eval()
+def unet(make_unet: Callable[[], UNet2DConditionModel]) -> UNet2DConditionModel:
+    return make_unet()
 
 
 def test_the_map_is_what_diffusers_own_attention_computes(unet: UNet2DConditionModel) -> None:
