@@ -75,7 +75,8 @@ class BoundedSocket(AssociationSocket):
         self._held = 0
         self._began = 0.0
         self._unread = b""
-        client_socket.settimeout(min(PIECE_S, bounds.pdu_s))
+        self._connected = time.monotonic()
+        client_socket.settimeout(min(PIECE_S, bounds.pdu_s, bounds.associate_s))
 
     @property
     def ready(self) -> bool:
@@ -131,6 +132,8 @@ class BoundedSocket(AssociationSocket):
             raise OSError("the connection is closed")
         if self._held == 0:
             self._began = now
+        if not self.assoc.is_established and now - self._connected > self._bounds.associate_s:
+            raise TimeoutError("the request for an association takes too long")
         if now - begun > self._bounds.pdu_s:
             raise TimeoutError("a PDU takes too long")
         if now - self._began > self._bounds.object_s:
@@ -149,7 +152,7 @@ class BoundedSocket(AssociationSocket):
         self._unread = content + self._unread
 
     def served(self) -> None:
-        """Begin to count anew: a message was dealt with."""
+        """Begin to count anew: a message is whole."""
         held, self._held = self._held, 0
         self._bounds.hold(-held)
 

@@ -192,6 +192,10 @@ class Intake:
 
     def _take(self, arrival: Arrival) -> bool:
         staged = arrival.staged
+        if arrival.size == 0:
+            raise RefusedError(
+                "There is no data set in the object; send it again.", CANNOT_UNDERSTAND
+            )
         try:
             if (held := self._held(arrival.uid)) is not None:
                 self._meet(arrival, held)
@@ -223,19 +227,28 @@ class Intake:
             "received": now(),
             "state": RECEIVED,
         }
-        fresh = False
         try:
             staged.keep(target)
             with self.journal.change() as change:
                 fresh = insert(change, "instances", row)
-        finally:
-            if not fresh:
+        except BaseException:
+            if not self._may_name(str(row["file"])):
                 staged.give_up()
+            raise
+        if not fresh:
+            staged.give_up()
         if fresh:
             self.audit.write("received", uid=arrival.uid, source=arrival.source, bytes=arrival.size)
         elif (held := self._held(arrival.uid)) is not None:
             self._meet(arrival, held)
         return fresh
+
+    def _may_name(self, file: str) -> bool:
+        """Say whether the journal names a file, or cannot be asked (the next start sweeps then)."""
+        try:
+            return self.journal.row("SELECT 1 FROM instances WHERE file = ?", (file,)) is not None
+        except sqlite3.Error:
+            return True
 
     def _meet(self, arrival: Arrival, held: sqlite3.Row) -> None:
         """Let the same object pass, and set another one under its UID apart."""

@@ -15,15 +15,16 @@ import threading
 from socketserver import BaseServer
 from typing import Any
 
-from pynetdicom import AE, evt
+from pynetdicom import AE, _config
 from pynetdicom.association import Association
 from pynetdicom.transport import RequestHandler, ThreadedAssociationServer
 
 from radedit_dicom.router.bounded_socket import MAX_PDU_BYTES, PIECE_S, BoundedSocket, Bounds
-from radedit_dicom.router.upper_layer import Begin, UpperLayer
+from radedit_dicom.router.upper_layer import Begin, Messages, UpperLayer
 
 _SPARE_CALLERS = 16  # above the associations: so many are told that there are too many
 _LOG = logging.getLogger("radedit.route")
+_config.LOG_HANDLER_LEVEL = "none"  # they quote what is received, and cost time at every PDU
 
 
 class _Handler(RequestHandler):
@@ -33,7 +34,8 @@ class _Handler(RequestHandler):
 
     def _create_association(self) -> Association:
         association = super()._create_association()
-        association.dul = UpperLayer(association, self.server.begin)
+        association.dimse = Messages(association, self.server.begin)
+        association.dul = UpperLayer(association)
         association.dul.socket = BoundedSocket(association, self.request, self.server.bounds)
         association.acse_timeout = association.acse_timeout  # sets the timers of the layer, too
         association.network_timeout = association.network_timeout
@@ -110,8 +112,11 @@ class Listener(ThreadedAssociationServer):
         """Stop listening, and end every association."""
         BaseServer.shutdown(self)
         self.server_close()
-        for association in self.active_associations:
-            association.abort()
+        ending = [threading.Thread(target=each.abort) for each in self.active_associations]
+        for each in ending:
+            each.start()
+        for each in ending:
+            each.join()
 
     def verify_request(self, request: Any, client_address: Any) -> bool:
         """Close the connection of whoever is far too many."""
@@ -138,15 +143,3 @@ class Listener(ThreadedAssociationServer):
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of what the caller sent."""
-
-    def _bind_defaults(self) -> None:
-        """Bind no loggers: they quote what is received, and cost time at every PDU."""
-        for event in evt._INTERVENTION_EVENTS:
-            self.bind(event, evt.get_default_handler(event))
-
-
-def served(event: evt.Event) -> None:
-    """Tell the caller's socket that a message was dealt with."""
-    held = event.assoc.dul.socket
-    if isinstance(held, BoundedSocket):
-        held.served()

@@ -14,7 +14,7 @@ from pydicom.dataset import Dataset
 from pynetdicom import AE, evt
 from pynetdicom.association import Association
 from pynetdicom.events import Event
-from pynetdicom.presentation import AllStoragePresentationContexts
+from pynetdicom.presentation import AllStoragePresentationContexts, PresentationContext
 from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModel,
     Verification,
@@ -25,7 +25,7 @@ from radedit_dicom.router.bounded_socket import Bounds
 from radedit_dicom.router.errors import CANNOT_UNDERSTAND, RefusedError, RouteError
 from radedit_dicom.router.intake import Arrival, Intake
 from radedit_dicom.router.journal import now
-from radedit_dicom.router.listener import Listener, served
+from radedit_dicom.router.listener import Listener
 from radedit_dicom.router.upper_layer import Received
 
 _SUCCESS, _NO_SUCH_ACTION, _INVALID_ARGUMENT, _BUSY = 0x0000, 0x0123, 0x0115, 0x0213
@@ -153,42 +153,31 @@ class Receiver:
         self._listener.stop()
 
     def _echo(self, event: Event) -> int:
-        served(event)
         return _SUCCESS
 
-    def _begin(self, association: Association, command: Dataset, context: int) -> Arrival:
+    def _begin(
+        self, association: Association, command: Dataset, context: PresentationContext
+    ) -> Arrival:
         """Open what a data set is kept in while it comes in."""
         return self._intake.begin(
             str(command.get("AffectedSOPInstanceUID", "")),
             str(command.get("AffectedSOPClassUID", "")),
-            str(association._accepted_cx[context].transfer_syntax[0]),
+            str(context.transfer_syntax[0]),
             _title(association),
         )
 
     def _store(self, event: Event) -> int:
+        data_set = cast(Any, event.request).DataSet
         try:
-            with self._arrival(event) as arrival:
+            if not isinstance(data_set, Received):
+                self._refuse(event, "The request holds no data set.", CANNOT_UNDERSTAND)
+            with cast(Arrival, data_set.sink) as arrival:
                 if str(event.context.abstract_syntax) != arrival.sop_class:
                     self._refuse(event, _OTHER_CLASS, _DOES_NOT_MATCH)
                 self._intake.take(arrival)
         except RefusedError as refusal:
             return refusal.status
-        finally:
-            served(event)
         return _SUCCESS
-
-    def _arrival(self, event: Event) -> Arrival:
-        request: Any = event.request
-        if isinstance(request.DataSet, Received):
-            return cast(Arrival, request.DataSet.sink)
-        if request.DataSet is None:
-            self._refuse(event, "The request holds no data set.", CANNOT_UNDERSTAND)
-        uid, sop_class = str(request.AffectedSOPInstanceUID), str(request.AffectedSOPClassUID)
-        arrival = self._intake.begin(
-            uid, sop_class, str(event.context.transfer_syntax), caller(event)
-        )
-        arrival.write([request.DataSet.getbuffer()])
-        return arrival
 
     def _refuse(self, event: Event, reason: str, status: int) -> NoReturn:
         self._intake.refused(caller(event), reason)
@@ -203,8 +192,6 @@ class Receiver:
             content = _asked(event.action_information)
         except Exception:  # whatever pydicom raises on a stranger's bytes
             return _INVALID_ARGUMENT, None
-        finally:
-            served(event)
         try:
             with self._intake.journal.change() as change:
                 row = change.execute(

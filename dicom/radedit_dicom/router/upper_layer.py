@@ -11,12 +11,16 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from io import BytesIO
 from typing import Any, Protocol, cast
 
 from pynetdicom.association import Association
-from pynetdicom.dimse_messages import C_STORE_RQ
+from pynetdicom.dimse import DIMSEServiceProvider
+from pynetdicom.dimse_messages import C_STORE_RQ, DIMSEMessage
 from pynetdicom.dul import DULServiceProvider
+from pynetdicom.pdu_primitives import P_DATA
+from pynetdicom.presentation import PresentationContext
 
 from radedit_dicom.router.bounded_socket import MAX_PDU_BYTES, BoundedSocket
 
@@ -26,7 +30,8 @@ _P_DATA = 4
 _COMMAND, _LAST = 1, 2  # bits of the message control header, PS3.8 E.2
 _BUFFER = 1 << 18
 _LOOK_S = 0.05  # so long a sender's silence keeps the layer from its other work
-_TRANSFER = "Sta6"  # PS3.8 table 9-10: data transfer
+_TRANSFER, _INVALID = "Sta6", "Evt19"  # PS3.8 table 9-10: data transfer; an invalid PDU
+_AHEAD = 2  # messages that wait for an answer while more is read
 
 
 class Sink(Protocol):
@@ -39,8 +44,8 @@ class Sink(Protocol):
         """Forget what came; nothing if it is kept already."""
 
 
-Begin = Callable[[Association, Any, int], Sink]
-"""Opens a sink: for an association, the command of a C-STORE request, and its context's id."""
+Begin = Callable[[Association, Any, PresentationContext], Sink]
+"""Opens a sink: for an association, the command of a C-STORE request, and its context."""
 
 
 class Received(BytesIO):
@@ -54,6 +59,10 @@ class Received(BytesIO):
     def __init__(self, sink: Sink) -> None:
         super().__init__()
         self.sink = sink
+
+    def __del__(self) -> None:
+        """Discard what no handler has asked for: pynetdicom answers some requests by itself."""
+        self.sink.discard()
 
     def write(self, content: Any) -> int:
         """Pass on what pynetdicom itself has read of the data set."""
@@ -148,8 +157,8 @@ class Fragments:
             raise ValueError("a fragment is of another message")
 
 
-class UpperLayer(DULServiceProvider):
-    """The upper layer of one association.
+class Messages(DIMSEServiceProvider):
+    """Makes messages of fragments, one fragment after the other and in their order.
 
     Parameters
     ----------
@@ -158,25 +167,68 @@ class UpperLayer(DULServiceProvider):
         Opens the sink of a data set.
     """
 
-    socket: Any
-
     def __init__(self, assoc: Association, begin: Begin) -> None:
         super().__init__(assoc)
         self._begin = begin
-        self._buffer: memoryview | None = None
+
+    def receive_primitive(self, primitive: P_DATA) -> None:
+        """Take the fragments of a PDU; one that is out of order ends the association."""
+        for context, value in primitive.presentation_data_value_list:
+            message: Any = self.message
+            commanded = isinstance(message, DIMSEMessage) and type(message) is not DIMSEMessage
+            is_other = commanded and context != message.context_id
+            if not value or is_other or bool(value[0] & _COMMAND) == commanded:
+                self.dul.event_queue.put(_INVALID)
+                return
+            part = P_DATA()
+            part.presentation_data_value_list = [[context, value]]  # type: ignore[list-item]
+            try:
+                super().receive_primitive(part)
+            except Exception:  # whatever pydicom raises on a stranger's command
+                self.dul.event_queue.put(_INVALID)
+                return
+            if self.message is None:
+                cast(BoundedSocket, self.dul.socket).served()
+            elif isinstance(self.message, C_STORE_RQ) and not commanded:
+                self._open_sink(self.message)
+
+    def _open_sink(self, message: Any) -> None:
+        context = self.assoc._accepted_cx.get(message.context_id)
+        if context is not None:
+            message.data_set = Received(self._begin(self.assoc, message.command_set, context))
+            # pynetdicom chooses by the class who answers; that shall always be the Storage SCP.
+            message.command_set.AffectedSOPClassUID = context.abstract_syntax
+
+
+class UpperLayer(DULServiceProvider):
+    """The upper layer of one association, which has `Messages`."""
+
+    socket: Any
+
+    @cached_property
+    def _buffer(self) -> memoryview:
+        return memoryview(bytearray(_BUFFER))
 
     def run_reactor(self) -> None:
-        """Serve until the association ends; what nobody will ask for any more is discarded."""
+        """Serve until the association ends; then forget what nobody will answer."""
         try:
             super().run_reactor()
         finally:
             dimse = self.assoc.dimse
-            held = [dimse.message.data_set] if dimse.message else []
-            while (message := dimse.get_msg())[1] is not None:
-                held.append(getattr(message[1], "DataSet", None))
-            for each in held:
-                if isinstance(each, Received):
-                    each.sink.discard()
+            dimse.message = None
+            dimse.msg_queue.queue.clear()
+            dimse.msg_queue.put((None, None))  # for who waits for a message
+            if self.socket is not None:
+                self.socket.served()
+
+    def _is_transport_event(self) -> bool:
+        """Read on, unless the messages that have come are not yet answered."""
+        if self.assoc.dimse.msg_queue.qsize() < _AHEAD or self.state_machine.current_state != (
+            _TRANSFER
+        ):
+            return super()._is_transport_event()
+        self._idle_timer.restart()
+        return False
 
     def _read_pdu_data(self) -> None:
         expected = self._expected()
@@ -189,7 +241,7 @@ class UpperLayer(DULServiceProvider):
         except OSError:
             self.event_queue.put("Evt17")  # the connection is lost
         except ValueError:
-            self.event_queue.put("Evt19")  # an invalid PDU
+            self.event_queue.put(_INVALID)
         else:
             if fragments.is_whole:
                 last = _PDU.pack(_P_DATA, _PDV.size) + _PDV.pack(2, context, _LAST)
@@ -204,17 +256,12 @@ class UpperLayer(DULServiceProvider):
         """Give the context and the sink of the data set of which fragments come next."""
         message: Any = self.assoc.dimse.message
         if (
-            not isinstance(message, C_STORE_RQ)
+            message is None
+            or not isinstance(message.data_set, Received)
             or self.state_machine.current_state != _TRANSFER
             or not self.event_queue.empty()
-            or message.context_id not in self.assoc._accepted_cx
         ):
             return None
-        if not isinstance(message.data_set, Received):
-            sink = self._begin(self.assoc, message.command_set, message.context_id)
-            begun = cast(BytesIO, message.data_set)  # what came in one PDU with the command
-            sink.write([begun.getbuffer()])
-            message.data_set = Received(sink)
         return message.context_id, message.data_set.sink
 
     def _pass_on(self, fragments: Fragments, sink: Sink) -> None:
@@ -228,8 +275,6 @@ class UpperLayer(DULServiceProvider):
             What came breaks the protocol.
         """
         held: BoundedSocket = self.socket
-        if self._buffer is None:
-            self._buffer = memoryview(bytearray(_BUFFER))
         buffer, filled, begun = self._buffer, 0, time.monotonic()
         while not (fragments.is_whole or fragments.is_interrupted):
             if not filled and not fragments.pdu_left:
@@ -237,6 +282,7 @@ class UpperLayer(DULServiceProvider):
                     return
                 begun = time.monotonic()
             count = held.recv_some(buffer[filled:], begun)
+            self._idle_timer.restart()
             if not count:
                 raise OSError("the caller hung up")
             filled, pdus = filled + count, fragments.pdus

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
 import struct
-from collections.abc import Callable, Sequence
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +24,12 @@ from radedit_dicom.readback import part10
 from radedit_dicom.router.bounded_socket import Bounds
 from radedit_dicom.router.upper_layer import Fragments
 
-STORED, NO_ROOM = 0x0000, 0xA700
+STORED, NO_ROOM, OTHER_CLASS, CANNOT_UNDERSTAND = 0x0000, 0xA700, 0xA900, 0xC000
 FILM = hostile.film()
+
+
+def command(uid: str) -> Fragment:
+    return hostile.store_command(uid), True, True
 
 
 def cut_at(content: bytes, lengths: Sequence[int]) -> list[bytes]:
@@ -129,10 +137,6 @@ def kept(node: Any) -> dict[str, bytes]:
     """Read what the node keeps: the data set of each object."""
     rows = node.journal.rows("SELECT uid, file, bytes FROM instances")
     return {r["uid"]: (node.spool.folder / r["file"]).read_bytes()[-r["bytes"] :] for r in rows}
-
-
-def command(uid: str) -> Fragment:
-    return hostile.store_command(uid), True, True
 
 
 def test_fragments_of_several_messages_within_one_pdu_are_told_apart(
@@ -244,3 +248,168 @@ def test_memory_does_not_grow_with_the_object(
         tracemalloc.stop()
     assert kept(node) == {"1.2.3.4": large}
     assert grown < 4_000_000
+
+
+def test_a_data_set_may_take_longer_than_a_caller_may_be_silent(
+    make_node: Callable[..., Any],
+) -> None:
+    node = make_node(bounds=Bounds(idle_s=1.0))
+    with hostile.association(node.receiver.port) as caller:
+        caller.sendall(pdu([command("1.2.3.4")]))
+        for number in range(100):  # 2 s, without a pause
+            time.sleep(0.02)
+            caller.sendall(pdu([(b"\0" * 500, False, number == 99)]))
+        assert hostile.status(hostile.answer(caller)) == STORED
+    assert kept(node) == {"1.2.3.4": b"\0" * 50_000}
+
+
+@pytest.mark.parametrize(
+    "stream",
+    [
+        pdu([(b"of another object", False, False)])
+        + pdu([command("1.2.3.4")])
+        + pdu([(FILM, False, True)]),
+        pdu([command("1.2.3.5"), (b"of another object", False, False), command("1.2.3.4")])
+        + pdu([(FILM, False, True)]),
+        pdu([command("1.2.3.5"), command("1.2.3.4")]) + pdu([(FILM, False, True)]),
+    ],
+)
+def test_fragments_out_of_order_end_the_association(
+    make_node: Callable[..., Any], stream: bytes
+) -> None:
+    node = make_node()
+    with hostile.association(node.receiver.port) as caller:
+        caller.sendall(stream)
+        assert hostile.status(hostile.answer(caller)) is None
+    node.archive.echo()
+    assert node.states() == {}
+    assert node.files() == []
+
+
+@pytest.mark.parametrize("other", ["1.2.840.10008.1.1", "1.2.840.10008.1.20.1", "1.2.3.4.5", ""])
+def test_a_request_of_a_class_that_is_none_of_storage_is_refused_and_leaves_nothing(
+    make_node: Callable[..., Any], other: str
+) -> None:
+    node = make_node()
+    assert hostile.store(node.receiver.port, FILM, "1.2.3.4", other) == OTHER_CLASS
+    assert node.files() == []
+
+
+@pytest.mark.parametrize("flagged", [True, False])
+def test_a_request_without_a_data_set_is_refused_and_its_uid_stays_free(
+    make_node: Callable[..., Any], flagged: bool
+) -> None:
+    node = make_node()
+    asked = hostile.store_command("1.2.3.4")
+    if flagged:  # CommandDataSetType: there is none
+        head = hostile.element(0x00000800, b"")[:4] + struct.pack("<I", 2)
+        asked = asked.replace(head + b"\0\0", head + b"\1\1")
+    with hostile.association(node.receiver.port) as caller:
+        caller.sendall(pdu([(asked, True, True)]) + (b"" if flagged else pdu([(b"", False, True)])))
+        assert hostile.status(hostile.answer(caller)) == CANNOT_UNDERSTAND
+        assert node.files() == []
+        caller.sendall(pdu([command("1.2.3.4")]) + pdu([(FILM, False, True)]))
+        assert hostile.status(hostile.answer(caller)) == STORED
+
+
+def test_who_sends_ahead_of_the_answers_is_read_no_further_and_keeps_to_his_bounds(
+    make_node: Callable[..., Any],
+) -> None:
+    node = make_node(bounds=Bounds(object_bytes=200_000))
+    small = b"".join(
+        pdu([command(f"1.2.3.{n}"), (hostile.film(f"1.2.3.{n}"), False, True)]) for n in range(60)
+    )
+    opened: list[int] = []
+
+    def count() -> int:
+        parts = [p for p in node.files() if p.name.startswith(".part-")]
+        opened.append(len(parts))
+        return 1 << 40
+
+    node.intake._free = count
+    with hostile.association(node.receiver.port) as caller:
+        caller.sendall(small)
+        assert [hostile.status(hostile.answer(caller)) for _ in range(60)] == [STORED] * 60
+        assert 0 < max(opened) <= 5
+        caller.sendall(small.replace(b"1.2.3.", b"1.2.4.") + pdu([command("1.2.5.1")]))
+        with suppress(ConnectionError):
+            for _ in range(10):
+                caller.sendall(pdu([(b"\0" * 60_000, False, False)]))
+        while hostile.answer(caller):
+            pass
+    assert "1.2.5.1" not in node.states()
+
+
+def test_however_an_association_ends_its_bytes_are_no_longer_counted(
+    make_node: Callable[..., Any],
+) -> None:
+    bounds = Bounds(associate_s=0.5, pdu_s=2.0, idle_s=2.0)
+    node = make_node(bounds=bounds)
+    request = hostile.association_request()
+    with socket.create_connection(("127.0.0.1", node.receiver.port), 60) as caller:
+        caller.sendall(request[:20])  # half a request, then silence
+        begun = time.monotonic()
+        assert hostile.answer(caller) == b""
+        assert time.monotonic() - begun < 10
+    with hostile.association(node.receiver.port) as caller:
+        caller.sendall(pdu([(b"\xff" * 50_000, True, False)]) + pdu([(b"\xff" * 9, True, True)]))
+        while hostile.answer(caller):
+            pass
+    with hostile.association(node.receiver.port) as caller:
+        caller.sendall(pdu([command("1.2.3.4")]) + pdu([(FILM, False, False)]))
+    for _ in range(200):
+        if bounds._held == 0:
+            break
+        time.sleep(0.05)
+    assert bounds._held == 0
+    assert node.files() == []
+
+
+def test_a_report_that_waits_for_its_answer_is_woken_when_the_caller_aborts(
+    make_node: Callable[..., Any],
+) -> None:
+    """Who waits is woken with an empty message by pynetdicom, which must not be thrown away."""
+    node = make_node()
+    woken: list[object] = []
+    with hostile.association(node.receiver.port) as caller:
+        (association,) = node.receiver._listener.active_associations
+        waiting = threading.Thread(
+            target=lambda: woken.append(association.dimse.get_msg(block=True)), daemon=True
+        )
+        association._reactor_checkpoint.clear()  # as `send_n_event_report` does
+        while not association._is_paused:
+            time.sleep(0.01)
+        waiting.start()
+        caller.sendall(struct.pack(">BBIBBBB", 7, 0, 4, 0, 0, 0, 0))
+        waiting.join(20)
+        association._reactor_checkpoint.set()
+    assert woken == [(None, None)]
+
+
+def test_a_commit_that_fails_leaves_no_file_unless_it_may_have_been_one(
+    make_node: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node = make_node()
+    change = node.journal.change
+
+    @contextmanager
+    def failing() -> Iterator[Any]:
+        with change() as inner:
+            yield inner
+            raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(node.journal, "change", failing)
+    assert hostile.store(node.receiver.port, FILM, "1.2.3.4") == NO_ROOM
+    assert node.files() == []
+
+    @contextmanager
+    def committed() -> Iterator[Any]:
+        with change() as inner:
+            yield inner
+        raise sqlite3.OperationalError("disk I/O error")
+
+    monkeypatch.setattr(node.journal, "change", committed)
+    assert hostile.store(node.receiver.port, FILM, "1.2.3.4") == NO_ROOM
+    monkeypatch.undo()
+    assert kept(node) == {"1.2.3.4": FILM}
+    assert hostile.store(node.receiver.port, FILM, "1.2.3.4") == STORED
