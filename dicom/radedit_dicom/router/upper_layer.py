@@ -1,9 +1,8 @@
 """The data set of a C-STORE request, from the socket to where it is kept, past pynetdicom.
 
-pynetdicom hands every PDU from thread to thread and copies it five times, which costs three
-times what receiving itself does. Here pynetdicom still speaks the protocol and reads the
-command; the fragments of the data set that follows never meet it but for the last, which it gets
-empty. ADR 0024 has the figures.
+pynetdicom copies every PDU five times on its way through two queues: two thirds of what receiving
+costs. Here it still speaks the protocol and reads the command; the fragments of the data set that
+follows never meet it but for the last, which it gets empty. See docs/adr/0024.
 """
 
 from __future__ import annotations
