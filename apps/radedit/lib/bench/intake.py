@@ -14,7 +14,7 @@ import subprocess
 import sysconfig
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -196,19 +196,24 @@ def _until_answered(title: str, port: int) -> None:
 
 def _resident_mib(pid: int) -> float:
     """Memory of a process and those that it started."""
-    return float(sum(each.memory_info().rss for each in _family(pid))) / 2**20
+    return _summed(pid, lambda each: each.memory_info().rss) / 2**20
 
 
 def _cpu_s(pid: int) -> float:
     """CPU time of a process and those that it started, ended ones included."""
-    return float(sum(sum(each.cpu_times()[:4]) for each in _family(pid)))
+    return _summed(pid, lambda each: sum(each.cpu_times()[:4]))
 
 
-def _family(pid: int) -> list[Any]:
+def _summed(pid: int, figure: Callable[[Any], float]) -> float:
+    """Add a figure up over a process and those that it started and that are still there."""
     import psutil
 
     first = psutil.Process(pid)
-    return [first, *first.children(recursive=True)]
+    total = 0.0
+    for each in [*first.children(recursive=True), first]:
+        with suppress(psutil.NoSuchProcess):
+            total += figure(each)
+    return total
 
 
 def _free_port() -> int:
