@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sysconfig
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from importlib.metadata import files
@@ -22,6 +21,7 @@ from postgres import Postgres
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
+from radedit.lib.bench.intake import search_path
 from radedit_dicom.objects import EditObjects, build_objects
 from radedit_dicom.pixels import Film, apply_display_delta, read_film
 from radedit_dicom.provenance import Provenance, pixel_sha256
@@ -65,12 +65,7 @@ def peer() -> Callable[[str], str]:
 
     def find(name: str) -> str:
         versions = sorted(str(p) for p in Path("/usr/lib/postgresql").glob("*/bin"))
-        # pynetdicom puts programs with the names of dcmtk's beside Python.
-        own = sysconfig.get_path("scripts")
-        given = [each for each in os.environ.get("PATH", "").split(os.pathsep) if each != own]
-        folders = [*given, "/usr/sbin", "/sbin", *reversed(versions)]
-        search_path = os.pathsep.join(folders)
-        found = shutil.which(name, path=search_path)
+        found = shutil.which(name, path=os.pathsep.join([search_path(), *reversed(versions)]))
         if found is None:
             missing(f"needs the program {name} ({PEERS.get(name, 'install it')})")
         assert found is not None

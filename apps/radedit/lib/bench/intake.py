@@ -66,7 +66,7 @@ def ways(films: Path, scratch: Path) -> dict[str, Way]:
         BASELINE: storescp,
         "radedit route, flushed": node,
     }
-    if shutil.which("Orthanc", path=_path()):
+    if shutil.which("Orthanc", path=search_path()):
         receivers["Orthanc"] = orthanc
     return {
         name: lambda receive=receive: _measured(receive, films, scratch)  # type: ignore[misc]
@@ -89,6 +89,17 @@ def copies(film: Path, folder: Path, count: int) -> None:
         dataset.save_as(path, enforce_file_format=True)
 
 
+def search_path() -> str:
+    """Say where programs are looked for: pynetdicom puts a storescu of its own beside Python."""
+    own = sysconfig.get_path("scripts")
+    given = [
+        folder
+        for folder in os.environ.get("PATH", "").split(os.pathsep)
+        if folder != own and not (Path(folder).parent / "pyvenv.cfg").exists()
+    ]
+    return os.pathsep.join((*given, "/usr/sbin", "/sbin"))
+
+
 def program(name: str) -> str:
     """Give the path of a program of dcmtk's, or of Orthanc.
 
@@ -97,7 +108,7 @@ def program(name: str) -> str:
     NotFoundError
         It is not installed.
     """
-    found = shutil.which(name, path=_path())
+    found = shutil.which(name, path=search_path())
     if found is None:
         raise NotFoundError(f"{name} is not installed; on Debian: apt-get install dcmtk orthanc.")
     return found
@@ -221,10 +232,3 @@ def _free_port() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     return port
-
-
-def _path() -> str:
-    """Where to look; pynetdicom puts a storescu of its own beside Python."""
-    own = sysconfig.get_path("scripts")
-    given = [each for each in os.environ.get("PATH", "").split(os.pathsep) if each != own]
-    return os.pathsep.join((*given, "/usr/sbin", "/sbin"))
