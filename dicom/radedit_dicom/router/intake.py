@@ -235,13 +235,13 @@ class Intake:
             if not self._may_name(str(row["file"])):
                 staged.give_up()
             raise
-        if not fresh:
-            staged.give_up()
         if fresh:
             self.audit.write("received", uid=arrival.uid, source=arrival.source, bytes=arrival.size)
-        elif (held := self._held(arrival.uid)) is not None:
+            return True
+        staged.give_up()
+        if (held := self._held(arrival.uid)) is not None:
             self._meet(arrival, held)
-        return fresh
+        return False
 
     def _may_name(self, file: str) -> bool:
         """Say whether the journal names a file, or cannot be asked (the next start sweeps then)."""

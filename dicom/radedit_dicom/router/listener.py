@@ -24,7 +24,7 @@ from radedit_dicom.router.upper_layer import Begin, Messages, UpperLayer
 
 _SPARE_CALLERS = 16  # above the associations: so many are told that there are too many
 _LOG = logging.getLogger("radedit.route")
-_config.LOG_HANDLER_LEVEL = "none"  # they quote what is received, and cost time at every PDU
+_config.LOG_HANDLER_LEVEL = "none"  # its loggers quote what is received, at every PDU
 
 
 class _Handler(RequestHandler):

@@ -163,7 +163,7 @@ class Receiver:
             str(command.get("AffectedSOPInstanceUID", "")),
             str(command.get("AffectedSOPClassUID", "")),
             str(context.transfer_syntax[0]),
-            _title(association),
+            caller(association),
         )
 
     def _store(self, event: Event) -> int:
@@ -180,7 +180,7 @@ class Receiver:
         return _SUCCESS
 
     def _refuse(self, event: Event, reason: str, status: int) -> NoReturn:
-        self._intake.refused(caller(event), reason)
+        self._intake.refused(caller(event.assoc), reason)
         raise RefusedError(reason, status)
 
     def _commit(self, event: Event) -> tuple[int, Dataset | None]:
@@ -196,7 +196,7 @@ class Receiver:
             with self._intake.journal.change() as change:
                 row = change.execute(
                     "INSERT INTO reports (caller, content, not_before) VALUES (?, ?, ?)",
-                    (caller(event), content, now() + _REPORT_AFTER_S),
+                    (caller(event.assoc), content, now() + _REPORT_AFTER_S),
                 )
                 self.asking[row.lastrowid or 0] = event.assoc
         except sqlite3.OperationalError:
@@ -204,12 +204,8 @@ class Receiver:
         return _SUCCESS, None
 
 
-def caller(event: Event) -> str:
+def caller(association: Association) -> str:
     """Give the AE title of who is calling."""
-    return _title(event.assoc)
-
-
-def _title(association: Association) -> str:
     return str(association.requestor.ae_title).strip()
 
 

@@ -222,12 +222,11 @@ class UpperLayer(DULServiceProvider):
 
     def _is_transport_event(self) -> bool:
         """Read on, unless the messages that have come are not yet answered."""
-        if self.assoc.dimse.msg_queue.qsize() < _AHEAD or self.state_machine.current_state != (
-            _TRANSFER
-        ):
-            return super()._is_transport_event()
-        self._idle_timer.restart()
-        return False
+        is_behind = self.assoc.dimse.msg_queue.qsize() >= _AHEAD
+        if is_behind and self.state_machine.current_state == _TRANSFER:
+            self._idle_timer.restart()
+            return False
+        return super()._is_transport_event()
 
     def _read_pdu_data(self) -> None:
         expected = self._expected()

@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -390,25 +390,25 @@ def test_a_commit_that_fails_leaves_no_file_unless_it_may_have_been_one(
     make_node: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     node = make_node()
-    change = node.journal.change
+    journalled = node.journal.change
 
-    @contextmanager
-    def failing() -> Iterator[Any]:
-        with change() as inner:
-            yield inner
-            raise sqlite3.OperationalError("disk I/O error")
+    def broken(*, committed: bool) -> Callable[[], AbstractContextManager[Any]]:
+        error = sqlite3.OperationalError("disk I/O error")
 
-    monkeypatch.setattr(node.journal, "change", failing)
+        @contextmanager
+        def change() -> Iterator[Any]:
+            with journalled() as inner:
+                yield inner
+                if not committed:
+                    raise error
+            raise error
+
+        return change
+
+    monkeypatch.setattr(node.journal, "change", broken(committed=False))
     assert hostile.store(node.receiver.port, FILM, "1.2.3.4") == NO_ROOM
     assert node.files() == []
-
-    @contextmanager
-    def committed() -> Iterator[Any]:
-        with change() as inner:
-            yield inner
-        raise sqlite3.OperationalError("disk I/O error")
-
-    monkeypatch.setattr(node.journal, "change", committed)
+    monkeypatch.setattr(node.journal, "change", broken(committed=True))
     assert hostile.store(node.receiver.port, FILM, "1.2.3.4") == NO_ROOM
     monkeypatch.undo()
     assert kept(node) == {"1.2.3.4": FILM}
