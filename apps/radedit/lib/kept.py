@@ -25,12 +25,13 @@ class Kept:
 
     Parameters
     ----------
-    inversions_mb : for the predicted noise of every step, by far the largest part
+    inversions_mb : for the predicted noise of every step, by far the largest part; 0 = nothing is
+        kept at all, where a film comes once
     """
 
     def __init__(self, inversions_mb: int) -> None:
         self._inversions = TensorCache(inversions_mb * 2**20)
-        self._pictures = TensorCache(PICTURES_MB * 2**20)
+        self._pictures = TensorCache(min(PICTURES_MB, inversions_mb) * 2**20)
 
     def encoded(self, p: Prepared, backbone: Backbone) -> torch.Tensor:
         """Latent of the film, float32 [1, C, h, w]."""

@@ -159,7 +159,7 @@ class Settings:
     dtype : str
         Precision of the U-Net: float32, bfloat16 or float16.
     inversion_cache_mb : int
-        Upper bound of the inversion cache; 0 = off.
+        Upper bound of what is kept of films for their next edit; 0 = nothing is kept.
     remotes : RemoteAccess
         Which other servers may be asked for masks.
     defaults : Defaults

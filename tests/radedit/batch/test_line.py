@@ -107,6 +107,23 @@ def test_so_many_films_are_in_memory_and_no_more_however_many_there_are(
     assert line.most_in_memory <= pace.seats
 
 
+def test_no_latent_or_decoding_outlives_its_film(
+    run_line: Run, write_films: Write, tmp_path: Path, editor: Editor
+) -> None:
+    backbone = editor.backbone(None)
+    side = backbone.image_size
+    shapes = {(1, 1, side, side), tuple(backbone.encode(torch.zeros(1, 1, side, side)).shape)}
+
+    def alive() -> int:
+        gc.collect()
+        return sum(type(x) is torch.Tensor and tuple(x.shape) in shapes for x in gc.get_objects())
+
+    before = alive()
+    rows, _ = run_line(write_films(tmp_path / "films", 3), FolderArchive(tmp_path / "out"))
+    assert states(rows) == {"edited": 3}
+    assert alive() == before
+
+
 def test_where_storing_stands_still_fetching_waits(
     run_line: Run, write_films: Write, tmp_path: Path, editor: Editor
 ) -> None:

@@ -6,13 +6,11 @@ edit, and its studies are given to another one.
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import signal
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from typing import Any
@@ -22,7 +20,6 @@ from radedit.lib.batch.plan import FETCHED, BatchPlan
 from radedit.lib.batch.stages import Spent
 
 Row = dict[str, Any]
-_M_ARENA_MAX = -8  # of glibc's malloc.h
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,6 @@ def work(plan: BatchPlan, device: str, threads: int | None, pipe: Connection) ->
     pipe : gives `Work` or None; takes `Ready` or `Refused`, then `Ended` and `Vitals`
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # who runs the batch stops it
-    share_one_arena()
     from radedit.lib.batch.line import Line, sentence
 
     try:
@@ -98,16 +94,6 @@ def work(plan: BatchPlan, device: str, threads: int | None, pipe: Connection) ->
         line.run()
     finally:
         shutil.rmtree(shop.cache, ignore_errors=True)
-
-
-def share_one_arena() -> None:
-    """Let all threads take memory from one arena, so that what one gave back another gets.
-
-    glibc gives each thread one of its own, all of which grow to what it ever needed at once: over
-    thousands of films that looks like a leak. Nothing elsewhere than with glibc.
-    """
-    with suppress(OSError, AttributeError, TypeError):
-        ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def _receive(pipe: Connection, line: Any) -> None:
