@@ -96,10 +96,3 @@ def test_equal_decodings_change_nothing() -> None:
     same = np.random.default_rng(0).random((64, 64)).astype(np.float32)
     weight = support_weight(edit, keep, Parameters())
     assert not native_change(same - same, SquareGrid(*edit.shape, 64), weight).any()
-
-
-def test_values_are_kept_unless_attenuation_is_asked_for() -> None:
-    edit, keep = boxes(3)
-    both = edit & keep | keep
-    assert not support_weight(edit, both, Parameters())[both].any()
-    assert support_weight(edit, keep, Parameters(keep="attenuation"))[edit].any()

@@ -8,8 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from radedit.lib.errors import MaskError
-from radedit.lib.lifted import MODEL_SIDE, WIDEST_PX, laid_over, lifted_off
+from radedit.lib.lifted import (
+    MODEL_SIDE,
+    RIM_PX,
+    WIDEST_PX,
+    laid_over,
+    lifted_off,
+    wide_parts,
+)
 
 SIDE = 64
 ROWS, COLS = np.mgrid[:SIDE, :SIDE].astype(np.float32) / SIDE
@@ -43,12 +49,23 @@ def test_nothing_beside_the_objects_is_touched_and_no_object_means_the_same_imag
     np.testing.assert_array_equal(lifted_off(image, np.zeros_like(wire)), image)
 
 
-def test_what_lies_behind_a_wide_area_is_not_guessed() -> None:
-    image, wide = np.zeros((SIDE, SIDE), np.float32), np.zeros((SIDE, SIDE), bool)
-    side = int(WIDEST_PX * SIDE / MODEL_SIDE) + 6
-    wide[10 : 10 + side, 10 : 10 + side] = True
-    with pytest.raises(MaskError, match=r"too wide to keep an attenuation.*keep = values"):
-        lifted_off(image, wide)
+@given(st.integers(0, 2**32 - 1))
+@settings(deadline=None, max_examples=40)
+def test_wide_parts_are_where_a_large_disc_fits_and_thin_ones_are_left(seed: int) -> None:
+    rng, side = np.random.default_rng(seed), 128
+    scale = side / MODEL_SIDE
+    y, x = np.mgrid[:side, :side]
+    objects = np.zeros((side, side), bool)
+    at, across = rng.integers(30, 98, 2), int(rng.integers(1, WIDEST_PX * scale))
+    objects[:, at[1] : at[1] + across] = True  # as wide as a thin object may be
+    assert not wide_parts(objects).any()
+    can = np.hypot(y - at[0], x - at[1]) <= WIDEST_PX * scale / 2 + rng.uniform(3, 8)
+    found = wide_parts(objects | can)
+    assert (found <= objects | can).all()
+    assert found[can].all()
+    rim = RIM_PX * scale + 1
+    far = np.hypot(y - at[0], x - at[1]) > WIDEST_PX * scale / 2 + 8 + across + rim
+    assert not found[far].any()
 
 
 def curve(depth: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -220,6 +220,23 @@ def test_kept_attenuation_changes_what_is_kept_as_smoothly_as_what_is_around_it(
     assert step < 0.2 * np.abs(change).max()
 
 
+def test_behind_a_wide_object_nothing_is_guessed_so_it_keeps_its_values(
+    editor: Editor, film: Film
+) -> None:
+    can, lead = "ellipse:1400,800,130,130", "box:1440,600,1470,1080"
+    request = wanted(edit_mask="box:1200,500,1600,1150", keep_mask=f"{can} + {lead}")
+    request = replace(request, parameters={**QUICK, "keep": "attenuation"})
+    found = editor.edit(film, request)
+    alone = editor.edit(film, replace(request, keep_mask=can))
+    changed = found.stored != film.stored
+    held = alone.keep
+    assert not changed[held].any()
+    assert not (alone.stored != film.stored)[held].any()
+    beside = found.keep & ~held
+    beside[600:1000] = False  # what joins them is held as well
+    assert changed[beside].mean() > 0.5
+
+
 def test_diffedit_stays_inside_its_one_mask(editor: Editor, film: Film) -> None:
     request = replace(wanted(), parameters={**QUICK, "method": "diffedit"})
     found = editor.edit(film, request)

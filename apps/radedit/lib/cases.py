@@ -13,7 +13,7 @@ from radedit.lib import masks
 from radedit.lib.edit.backbone import Backbone
 from radedit.lib.errors import MaskError
 from radedit.lib.geometry import SquareGrid, stretched
-from radedit.lib.lifted import lifted_off
+from radedit.lib.lifted import lifted_off, wide_parts
 from radedit.lib.mask_grammar import parse
 from radedit.lib.parameters import Defaults as Parameters
 from radedit_dicom.film import Film
@@ -69,8 +69,10 @@ class Prepared:
     Attributes
     ----------
     edit, keep : bool [rows, cols], keep taken out of edit
-    edit_cells, keep_cells : bool [h, w], the same on the latent grid, as the model sees it;
-        where an object's attenuation is kept, nothing is taken out and no cell is kept
+    held : bool [rows, cols], what of the keep mask keeps its values: all of it, or only wide
+        objects where an attenuation is kept
+    edit_cells, keep_cells : bool [h, w], edit and held on the latent grid, as the model sees
+        it; objects whose attenuation is kept are not taken out of the first
     display : float32 [rows, cols], 0 to 1
     image : float32 [S, S], -1 to 1, what the model sees: the patient's left on the right, so
         that sides in a prompt are the patient's, however the film is stored; without the
@@ -84,6 +86,7 @@ class Prepared:
     parameters: Parameters
     edit: Mask
     keep: Mask
+    held: Mask
     edit_cells: Mask
     keep_cells: Mask
     display: NDArray[np.float32]
@@ -123,10 +126,11 @@ def prepare(case: Case, parameters: Parameters, backbone: Backbone) -> Prepared:
     )
     grid = SquareGrid(*film.shape, backbone.image_size)
     cells = int(backbone.latent_shape[-1])
-    edit_cells, keep_cells = grid.mask_down(edit, cells), grid.mask_down(keep, cells)
-    if parameters.keep == "attenuation":  # what is behind the object changes with the rest
-        asked = edit if drawn is None else drawn
-        edit_cells, keep_cells = grid.mask_down(asked, cells), np.zeros_like(keep_cells)
+    held, objects = _held(keep, parameters, grid)
+    asked = np.ones_like(keep) if drawn is None else drawn
+    edit_cells, keep_cells = grid.mask_down(asked & ~held, cells), grid.mask_down(held, cells)
+    if parameters.keep == "attenuation":  # held pixels stay whatever the model draws on their cells
+        keep_cells &= ~edit_cells
     if not (edit_cells & ~keep_cells).any():
         raise MaskError(
             f"the edit mask lies so close to the keep mask that the model, whose cells are "
@@ -137,8 +141,8 @@ def prepare(case: Case, parameters: Parameters, backbone: Backbone) -> Prepared:
     stretch, contrast = stretched(display, ~film.padding)
     image = grid.down(stretch) * 2 - 1
     lifted = None
-    if parameters.keep == "attenuation":
-        whole, image = image, lifted_off(image, grid.mask_down(keep))
+    if objects.any():
+        whole, image = image, lifted_off(image, objects)
         lifted = grid.up(whole - image) * np.float32(contrast / 2)
     if film.is_mirrored:
         image = np.ascontiguousarray(image[:, ::-1])
@@ -148,6 +152,7 @@ def prepare(case: Case, parameters: Parameters, backbone: Backbone) -> Prepared:
         parameters=parameters,
         edit=edit,
         keep=keep,
+        held=held,
         edit_cells=edit_cells,
         keep_cells=keep_cells,
         display=display,
@@ -156,6 +161,15 @@ def prepare(case: Case, parameters: Parameters, backbone: Backbone) -> Prepared:
         contrast=contrast,
         lifted=lifted,
     )
+
+
+def _held(keep: Mask, parameters: Parameters, grid: SquareGrid) -> tuple[Mask, Mask]:
+    """What keeps its values, bool [rows, cols], and what is lifted off, bool [S, S]."""
+    objects = grid.mask_down(keep)
+    if parameters.keep == "values":
+        return keep, np.zeros_like(objects)
+    wide = wide_parts(objects)
+    return keep & (grid.up(wide.astype(np.float32)) > 0), objects & ~wide
 
 
 def _drawn(expression: str | None, frame: masks.Frame, sources: masks.Sources) -> Mask | None:

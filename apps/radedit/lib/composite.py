@@ -2,11 +2,12 @@
 
 The model's picture never replaces the film. Only the difference between two decodings,
 edited and unedited, is brought to the film's own grid, weighted with A, and added. A is 1
-inside the support, falls to 0 towards its rim and towards the keep mask, and is exactly 0 on
-the keep mask and outside the support.
+inside the support, falls to 0 towards its rim and towards what is held, and is exactly 0 on
+what is held and outside the support.
 
-Where an object's attenuation is kept instead of its values (`keep` = "attenuation"), the model
-saw the film without the object, and the object is laid over the change (`lifted`).
+Where an object's attenuation is kept instead of its values (`keep` = "attenuation"), it is not
+held: the model saw the film without it, and it is laid over the change (`lifted`). What is held
+then, a wide object, ends at its own edge, and the change goes up to that.
 """
 
 from __future__ import annotations
@@ -25,38 +26,37 @@ MODEL_SIDE = 512  # bands are given in pixels of a model image of this side
 HALO_PX = 6  # how far, of 512, a decoder's blur spreads an object beside its own pixels
 
 
-def support_weight(edit: Mask, keep: Mask, parameters: Parameters) -> Weight:
+def support_weight(edit: Mask, held: Mask, parameters: Parameters) -> Weight:
     """The weight A of the change at every film pixel.
 
     Parameters
     ----------
     edit : bool [rows, cols], True = may change
-    keep : bool [rows, cols], True = must stay
+    held : bool [rows, cols], True = keeps its values
     parameters : its `support` is "band" (the edit mask grown by `band_px`) or "free" (all
-        but the keep mask, the paper's own reading); over `feather_px` inside the support's
-        rim and beside the keep mask the weight rises from 0 to 1
+        but what is held, the paper's own reading); over `feather_px` inside the support's
+        rim, and beside what is held where values are kept, the weight rises from 0 to 1
 
     Returns
     -------
-    float32 [rows, cols], 0 to 1; exactly 0 outside the support, and on `keep` where values
-    are kept
+    float32 [rows, cols], 0 to 1; exactly 0 outside the support and on what is held
     """
-    if parameters.keep == "attenuation":
-        keep = np.zeros_like(keep)
+    around = held if parameters.keep == "values" else np.zeros_like(held)
     px = max(edit.shape) / MODEL_SIDE
     band = parameters.band_px * px
     weight = np.zeros(edit.shape, np.float32)
     if parameters.support == "free":
         window = np.s_[:, :]
-        allowed = ~keep
+        allowed = ~around
     else:
         window = _window(edit, int(np.ceil(band)) + 1)
         allowed = distance_transform_edt(~edit[window]) <= band
-        allowed &= ~keep[window]
+        allowed &= ~around[window]
     if allowed.all():
         weight[window] = 1
     else:
         weight[window] = _ramp(distance_transform_edt(allowed) / (parameters.feather_px * px + 1))
+    weight[held] = 0
     return weight
 
 

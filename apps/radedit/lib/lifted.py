@@ -3,7 +3,8 @@
 X-rays pass a drain and the tissue behind it, and optical depths add. A model that sees the drain
 would draw on it, or take it away; shown the film without it, it changes the tissue alone, and
 the drain is laid over what was drawn. Its depth stays; its contrast follows the film's curve,
-which is flat in the dark and in the bright. See docs/adr/0006.
+which is flat in the dark and in the bright. Behind a wide object, such as a pacemaker, too little
+is known, so that it keeps its values. See docs/adr/0006.
 """
 
 from __future__ import annotations
@@ -12,13 +13,33 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 
-from radedit.lib.errors import MaskError
-
 Mask = NDArray[np.bool_]
 Image = NDArray[np.float32]
 
 MODEL_SIDE = 512  # lengths are given in pixels of a model image of this side
 WIDEST_PX = 48.0  # of an object; behind a wider one too little is known
+RIM_PX = 6.0  # of a wide object, which a disc that fits into it does not reach
+
+
+def wide_parts(objects: Mask) -> Mask:
+    """Find where objects are too wide for what lies behind them to be known.
+
+    That is their opening by a disc of `WIDEST_PX` across, and what of them is within `RIM_PX`.
+
+    Parameters
+    ----------
+    objects : bool [S, S], True on every pixel that an object touches
+
+    Returns
+    -------
+    bool [S, S], inside `objects`
+    """
+    scale = objects.shape[0] / MODEL_SIDE
+    reach = WIDEST_PX / 2 * scale + 1
+    core = distance_transform_edt(np.pad(objects, 1))[1:-1, 1:-1] > reach
+    if not core.any():
+        return np.zeros_like(objects)
+    return np.asarray(objects & (distance_transform_edt(~core) <= reach + RIM_PX * scale))
 
 
 def lifted_off(image: Image, objects: Mask) -> Image:
@@ -30,25 +51,14 @@ def lifted_off(image: Image, objects: Mask) -> Image:
     Parameters
     ----------
     image : float32 [S, S], -1 to 1
-    objects : bool [S, S], True on every pixel that an object touches
+    objects : bool [S, S], True on every pixel that an object touches, without `wide_parts`
 
     Returns
     -------
     float32 [S, S], -1 to 1; `image` itself beside the objects
-
-    Raises
-    ------
-    MaskError
-        An object is wider than `WIDEST_PX`.
     """
     if not objects.any():
         return image
-    scale = image.shape[0] / MODEL_SIDE
-    if 2 * float(distance_transform_edt(np.pad(objects, 1)).max()) > WIDEST_PX * scale + 2:
-        raise MaskError(
-            "the keep mask is too wide to keep an attenuation, which fits thin objects such as "
-            "drains, tubes and leads; keep its values instead (keep = values)."
-        )
     from skimage.restoration import inpaint_biharmonic  # slow to import
 
     filled = inpaint_biharmonic(image.astype(np.float64), objects)

@@ -251,7 +251,7 @@ def _finish(p: Prepared, pair: torch.Tensor, run: Run) -> tuple[Edited, NDArray[
     """Lay the difference of the two decodings [2, 1, S, S] over the film; also its display."""
     film = p.case.film
     edited, unedited = pair.float().cpu().numpy()[:, 0]
-    weight = support_weight(p.edit, p.keep, p.parameters)
+    weight = support_weight(p.edit, p.held, p.parameters)
     drawn = edited - unedited
     if film.is_mirrored:
         drawn = np.ascontiguousarray(drawn[:, ::-1])

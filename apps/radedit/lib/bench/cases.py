@@ -59,6 +59,7 @@ class Removal:
     anew, anew_empty : the same two with the lungs' vessels drawn from another seed (and ribs up
         to some mm elsewhere): another film that would have been as right
     finding, drain : what shows on the film
+    devices : the drain and every other device on the film: all that stays
     chest : lungs and heart; `lungs` both lung fields
     """
 
@@ -72,6 +73,7 @@ class Removal:
     anew_empty: Image
     finding: Mask
     drain: Mask
+    devices: Mask
     lungs: Mask
     chest: Mask
 
@@ -85,10 +87,10 @@ class Removal:
         """The edit mask."""
         return grown(self.finding, REMOVAL_GROWS_PX)
 
-    @property
-    def keep(self) -> Mask:
-        """The keep mask."""
-        return grown(self.drain, REMOVAL_GROWS_PX)
+    def masks(self, keep: str = "values") -> dict[str, Mask]:
+        """The masks `edit` and `keep`: objects alone for "attenuation", with room for "values"."""
+        room = 0 if keep == "attenuation" else REMOVAL_GROWS_PX
+        return {"edit": self.edit, "keep": grown(self.devices, room)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,6 +172,7 @@ def _removal(studio: Studio) -> Removal:
         anew_empty=studio.render(without_devices(anew, "chest drain")).image,
         finding=before.masks["pneumothorax"],
         drain=before.masks["chest drain"],
+        devices=np.logical_or.reduce([before.masks[d.kind] for d in patient.devices]),
         lungs=before.masks["lung_left"] | before.masks["lung_right"],
         chest=_chest(before),
     )

@@ -181,9 +181,8 @@ def _edited(plan: Compared, editor: Editor, case: Removal, way: Way) -> tuple[Im
         film_text=case.sentence,
         parameters={"seed": case.seed, **way.parameters, **plan.parameters},
     )
-    # Kept attenuation asks for the object itself, kept values for some room around it.
-    keep = case.drain if way.parameters.get("keep") == "attenuation" else case.keep
-    sources = FilmSources(case.film, uploaded={"edit": case.edit, "keep": keep})
+    masks = case.masks(way.parameters.get("keep", "values"))
+    sources = FilmSources(case.film, uploaded=masks)
     edited = editor.edit(case.film, request, sources)
     display = to_display(replace(case.film, stored=edited.stored))
     return display, edited.directional.directional

@@ -97,7 +97,8 @@ def _removal(found: Mapping[str, Mapping[str, Figure]]) -> str:
     return "\n\n".join(
         (
             "### Remove a pneumothorax, keep the drain",
-            "Masks are the truth's, grown by 5 pixels. *Gone*: not called by the judge on its "
+            "Masks are the truth's, grown by 5 pixels; the keep mask holds every device, not grown "
+            "where attenuation is kept. *Gone*: not called by the judge on its "
             "side. *Drain there*: Dice of 0.95 or more and a "
             "contrast within 15 % of the true counterfactual's, where it crosses the lungs. Both "
             "are taken on the drain's shadow: the film less the same film without the drain, both "

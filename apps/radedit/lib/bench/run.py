@@ -22,7 +22,6 @@ from radedit.lib.bench.truth import (
     Measured,
     Row,
     measure,
-    removal_masks,
     removal_request,
 )
 from radedit.lib.cases import EditRequest
@@ -35,7 +34,7 @@ from radedit.lib.spread import spread
 from radedit.lib.stress.judge import FOLDER as JUDGE
 from radedit.lib.stress.judge import load_judge
 
-FORMAT = "radedit-bench-truth-4"  # another number wherever a measure changes
+FORMAT = "radedit-bench-truth-5"  # another number wherever a measure changes
 ROWS = "rows.jsonl"
 PICTURED = 4  # first patients, whose films are kept for the pictures
 HEADLINE = "radedit, attenuation kept"
@@ -141,9 +140,10 @@ def run(plan: Plan, bench: Bench, work: Path, progress: Callable[[int, int], Non
 def seconds(plan: Plan, bench: Bench) -> list[float]:
     """Wall time of one warm edit after another; nothing of one is reused by the next."""
     case, _ = draw(0, plan.size)
-    masks, took = removal_masks(case, REMOVALS[HEADLINE]), list[float]()
+    method, took = REMOVALS[HEADLINE], list[float]()
+    masks = case.masks(method.parameters["keep"])
     for seed in range(plan.timed + 1):
-        request = removal_request(case, REMOVALS[HEADLINE], seed)
+        request = removal_request(case, method, seed)
         start = time.perf_counter()
         bench.edit(case.film, request, masks)
         took.append(time.perf_counter() - start)

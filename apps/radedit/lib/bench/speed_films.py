@@ -25,7 +25,7 @@ def removals(backbone: Backbone, load: Load) -> Task:
     found = []
     for number in range(load.films):
         case = draw_removal(load.seed + number, backbone.image_size)
-        masks = FilmSources(case.film, uploaded={"edit": case.edit, "keep": case.keep})
+        masks = FilmSources(case.film, uploaded=case.masks())
         request = EditRequest(NORMAL, "uploaded:edit", "uploaded:keep")
         found.append(prepare(Case(case.film, request, masks), Defaults(), backbone))
     cells = [

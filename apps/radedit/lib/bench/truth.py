@@ -160,19 +160,14 @@ def removal_request(case: Removal, method: Method, seed: int) -> EditRequest:
     )
 
 
-def removal_masks(case: Removal, method: Method) -> dict[str, Mask]:
-    """The masks of `removal_request`: values are kept around the drain too, as in the paper."""
-    whole = method.parameters.get("keep") == "attenuation"
-    return {"edit": case.edit, "keep": case.drain if whole else case.keep}
-
-
 def _remove(case: Removal, bench: Bench, images: dict[str, Image | Mask]) -> Row:
-    before, masks = to_display(case.film), {"edit": case.edit, "keep": case.keep}
+    before, masks = to_display(case.film), case.masks()
     drain = Drain(case.truth, case.empty, case.drain, case.lungs)
     border = border_of(masks["edit"], before, case.chest, case.seed)
     films, bare, refused = {AS_IS: before}, {AS_IS: to_display(case.bare)}, set[str]()
     for name, method in REMOVALS.items():
-        request, given = removal_request(case, method, case.seed), removal_masks(case, method)
+        request = removal_request(case, method, case.seed)
+        given = case.masks(request.parameters.get("keep", "values"))
         try:
             films[name] = bench.edit(case.film, request, given)
             bare[name] = bench.edit(case.bare, request, given)

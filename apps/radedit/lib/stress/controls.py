@@ -51,6 +51,6 @@ def reconstructed(prepared: Prepared, backbone: Backbone) -> Image:
     change = decoded - prepared.image
     if prepared.case.film.is_mirrored:
         change = np.ascontiguousarray(change[:, ::-1])
-    weight = support_weight(prepared.edit, prepared.keep, prepared.parameters)
+    weight = support_weight(prepared.edit, prepared.held, prepared.parameters)
     shift = native_change(change, prepared.grid, weight) * np.float32(prepared.contrast / 2)
     return np.clip(prepared.display + shift, 0, 1).astype(np.float32)

@@ -154,7 +154,7 @@ class Maker:
     ) -> Iterator[Shown]:
         controls, weight = self.suite.controls, None
         if controls.blur_mm:
-            weight = support_weight(prepared.edit, prepared.keep, prepared.parameters)
+            weight = support_weight(prepared.edit, prepared.held, prepared.parameters)
             px = controls.blur_mm / (subject.film.spacing_mm or (_ASSUMED_MM,))[0]
             yield _shown(subject, display, blurred(display, weight, px), Arm("blur", name))
         if controls.reconstruction:
