@@ -6,8 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from radedit.lib.edit.backbone import load_backbone
@@ -54,9 +56,28 @@ def test_a_run_that_was_stopped_ends_with_the_weights_of_one_that_was_not(tmp_pa
         torch.testing.assert_close(resumed.averaged().state_dict()[name], value, rtol=0, atol=0)
 
 
+def write_films(folder: Path) -> Path:
+    """Four films of as many patients, of the form of real ones; three have lung masks."""
+    rng = np.random.default_rng(3)
+    for name in ("images", "lung_masks"):
+        (folder / name).mkdir(parents=True)
+    lines = ["image_id,patient_id,modality,projection,width,height,lung_mask"]
+    for number in range(4):
+        lungs = np.zeros((200, 240), np.uint8)
+        lungs[40:150, 30:100] = lungs[40:150, 140:210] = 255
+        film = 170 - lungs // 3 + rng.integers(0, 20, lungs.shape)
+        Image.fromarray(film.astype(np.uint8)).save(folder / "images" / f"film{number}.png")
+        if number:
+            Image.fromarray(lungs).save(folder / "lung_masks" / f"film{number}.png")
+        lines.append(f"film{number},{number}patient,CR,ap,240,200,{int(number > 0)}")
+    (folder / "index.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
 def test_training_from_nothing_leaves_a_model_that_loads_and_edits(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "radedit.lib.phantom.train", "--preset", "quick"]
-    folders = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "model")]
+    folders = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "model"), "--films"]
+    folders.append(str(write_films(tmp_path / "films")))
     subprocess.run([*command, *folders], check=True, capture_output=True, timeout=600)
     spec = ModelSpec(
         name="fresh",
@@ -71,3 +92,5 @@ def test_training_from_nothing_leaves_a_model_that_loads_and_edits(tmp_path: Pat
     context = backbone.encode_text(["No acute cardiopulmonary process"])
     assert backbone.denoise(latents, 500, context).shape == latents.shape
     assert (tmp_path / "model" / "lungs" / "model.safetensors").exists()
+    with Image.open(tmp_path / "work" / "lungs-unseen.png") as sheet:
+        assert sheet.width == 900

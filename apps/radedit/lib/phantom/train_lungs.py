@@ -23,6 +23,12 @@ BATCH = 16
 HELD_OUT = 6  # patients with masks that no training step sees
 UNSEEN_PHANTOMS = 60  # at most, and at most a quarter
 REAL_SHARE = 0.6
+LUNGS, HEART = slice(0, 2), slice(2, 3)  # of what the network outlines
+SHEET_COLUMNS = 3
+CREDIT = (
+    "Films: Hannover Medical School, COVID-19 image repository, CC BY 3.0; "
+    "outlines: v7labs/covid-19-xray-dataset, CC BY 4.0"
+)
 
 
 @dataclass(frozen=True)
@@ -46,6 +52,7 @@ def train(
 ) -> dict[str, float]:
     """Train, write `out` (config.json, model.safetensors), return what was measured.
 
+    A picture of the real films that were not trained on, `lungs-unseen.png`, goes into `work`.
     Few real films have outlines. So a first network, the teacher, outlines the others, and the
     second learns from those too (self-training). The last of `phantoms`, and 6 of the real
     patients, are not trained on, by either.
@@ -68,11 +75,13 @@ def train(
     weights = {k: v.half().contiguous() for k, v in network.state_dict().items()}
     save_file(weights, out / "model.safetensors")
     (out / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
+    if outlined[True]:
+        draw_outlines(network, outlined[True], work / "lungs-unseen.png")
     return {
-        "dice_real_unseen_patients": _dice(network, outlined[True], 2),
+        "dice_real_unseen_patients": _dice(network, outlined[True], LUNGS),
         "films_real_unseen": len(outlined[True]),
-        "dice_phantom_unseen": _dice(network, drawn[-unseen:], 2),
-        "dice_heart_phantom_unseen": _dice(network, drawn[-unseen:], 3),
+        "dice_phantom_unseen": _dice(network, drawn[-unseen:], LUNGS),
+        "dice_heart_phantom_unseen": _dice(network, drawn[-unseen:], HEART),
     }
 
 
@@ -158,14 +167,35 @@ def _sample(rng: np.random.Generator, real: list[Outlined], drawn: list[Outlined
     return Outlined(image, np.stack(layers) > 0.5, film.has_heart)
 
 
-def _dice(network: torch.nn.Module, cases: list[Outlined], labels: int) -> float:
-    """Mean Dice of the lungs together (`labels` 2), or of the heart (3)."""
+def draw_outlines(network: torch.nn.Module, cases: list[Outlined], path: Path) -> None:
+    """Draw films with the lungs' outlines as reviewed and as found, and their Dice."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    rows = -(-len(cases) // SHEET_COLUMNS)
+    figure = Figure(figsize=(3 * SHEET_COLUMNS, 3.2 * rows), dpi=100, layout="constrained")
+    FigureCanvasAgg(figure)
+    for number, case in enumerate(cases):
+        axis = figure.add_subplot(rows, SHEET_COLUMNS, number + 1)
+        axis.set_axis_off()
+        axis.imshow(case.image, cmap="gray", vmin=0, vmax=1, interpolation="bicubic")
+        axis.set_title(f"Dice {_overlap(network, case, LUNGS):.3f}", fontsize=8)
+        for found, reviewed in zip(
+            logits_of(network, case.image)[LUNGS], case.outlines, strict=False
+        ):
+            axis.contour(reviewed, [0.5], colors="lime", linewidths=1.2)
+            axis.contour(found, [0.0], colors="red", linewidths=1.2)
+    figure.suptitle(f"Green: as reviewed; red: as found. {CREDIT}", fontsize=8)
+    figure.savefig(path)
+
+
+def _dice(network: torch.nn.Module, cases: list[Outlined], labels: slice) -> float:
     if not cases:
         return float("nan")
-    chosen = slice(0, 2) if labels == 2 else slice(2, 3)
-    scores = []
-    for case in cases:
-        found = logits_of(network, case.image) > 0
-        a, b = found[chosen], case.outlines[chosen]
-        scores.append(2 * (a & b).sum() / max(1, a.sum() + b.sum()))
-    return float(np.mean(scores))
+    return float(np.mean([_overlap(network, case, labels) for case in cases]))
+
+
+def _overlap(network: torch.nn.Module, case: Outlined, labels: slice) -> float:
+    """Dice of the lungs together, or of the heart."""
+    a, b = logits_of(network, case.image)[labels] > 0, case.outlines[labels]
+    return float(2 * (a & b).sum() / max(1, a.sum() + b.sum()))
