@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -96,3 +98,15 @@ def test_equal_decodings_change_nothing() -> None:
     same = np.random.default_rng(0).random((64, 64)).astype(np.float32)
     weight = support_weight(edit, keep, Parameters())
     assert not native_change(same - same, SquareGrid(*edit.shape, 64), weight).any()
+
+
+@given(cases, parameters)
+@settings(deadline=None)
+def test_where_attenuation_is_kept_the_change_goes_up_to_what_is_held(
+    pair: tuple[NDArray[np.bool_], NDArray[np.bool_]], p: Parameters
+) -> None:
+    edit, held = pair
+    weight = support_weight(edit, held, replace(p, keep="attenuation"))
+    assert not weight[held].any()
+    nothing = support_weight(edit, np.zeros_like(held), p)
+    np.testing.assert_array_equal(weight[~held], nothing[~held])
