@@ -25,10 +25,7 @@ UNSEEN_PHANTOMS = 60  # at most, and at most a quarter
 REAL_SHARE = 0.6
 LUNGS, HEART = slice(0, 2), slice(2, 3)  # of what the network outlines
 SHEET_COLUMNS = 3
-CREDIT = (
-    "Films: Hannover Medical School, COVID-19 image repository, CC BY 3.0; "
-    "outlines: v7labs/covid-19-xray-dataset, CC BY 4.0"
-)
+REVIEWERS = "Outlines: v7labs/covid-19-xray-dataset, CC BY 4.0"
 
 
 @dataclass(frozen=True)
@@ -172,6 +169,8 @@ def draw_outlines(network: torch.nn.Module, cases: list[Outlined], path: Path) -
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    from radedit.lib.phantom.credibility_pictures import ATTRIBUTION
+
     rows = -(-len(cases) // SHEET_COLUMNS)
     figure = Figure(figsize=(3 * SHEET_COLUMNS, 3.2 * rows), dpi=100, layout="constrained")
     FigureCanvasAgg(figure)
@@ -185,7 +184,7 @@ def draw_outlines(network: torch.nn.Module, cases: list[Outlined], path: Path) -
         ):
             axis.contour(reviewed, [0.5], colors="lime", linewidths=1.2)
             axis.contour(found, [0.0], colors="red", linewidths=1.2)
-    figure.suptitle(f"Green: as reviewed; red: as found. {CREDIT}", fontsize=8)
+    figure.suptitle(f"Green: as reviewed; red: as found.\n{ATTRIBUTION}\n{REVIEWERS}", fontsize=8)
     figure.savefig(path)
 
 
