@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 
 from radedit.lib.lifted import (
     MODEL_SIDE,
-    RIM_PX,
     WIDEST_PX,
     laid_over,
     lifted_off,
@@ -59,13 +58,15 @@ def test_wide_parts_are_where_a_large_disc_fits_and_thin_ones_are_left(seed: int
     at, across = rng.integers(30, 98, 2), int(rng.integers(1, WIDEST_PX * scale))
     objects[:, at[1] : at[1] + across] = True  # as wide as a thin object may be
     assert not wide_parts(objects).any()
-    can = np.hypot(y - at[0], x - at[1]) <= WIDEST_PX * scale / 2 + rng.uniform(3, 8)
+    away, radius = np.hypot(y - at[0], x - at[1]), WIDEST_PX * scale / 2 + rng.uniform(3, 8)
+    can, lead = away <= radius, np.abs(y - at[0]) <= rng.integers(0, 3)
     found = wide_parts(objects | can)
     assert (found <= objects | can).all()
-    assert found[can].all()
-    rim = RIM_PX * scale + 1
-    far = np.hypot(y - at[0], x - at[1]) > WIDEST_PX * scale / 2 + 8 + across + rim
-    assert not found[far].any()
+    assert found[away <= radius - 2].all()
+    assert not found[away > radius + across + 1].any()
+    found = wide_parts(can | lead)
+    assert found[away <= radius - 2].all()
+    assert not found[away > radius + 1.5].any()  # no stub of the lead
 
 
 def curve(depth: NDArray[np.float64]) -> NDArray[np.float32]:

@@ -18,13 +18,13 @@ Image = NDArray[np.float32]
 
 MODEL_SIDE = 512  # lengths are given in pixels of a model image of this side
 WIDEST_PX = 48.0  # of an object; behind a wider one too little is known
-RIM_PX = 6.0  # of a wide object, which a disc that fits into it does not reach
 
 
 def wide_parts(objects: Mask) -> Mask:
     """Find where objects are too wide for what lies behind them to be known.
 
-    That is their opening by a disc of `WIDEST_PX` across, and what of them is within `RIM_PX`.
+    That is their opening by a disc of `WIDEST_PX` across. What enters a wide object, a lead or a
+    drain, is thin up to its edge, and so are corners that the disc does not reach.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def wide_parts(objects: Mask) -> Mask:
     core = distance_transform_edt(np.pad(objects, 1))[1:-1, 1:-1] > reach
     if not core.any():
         return np.zeros_like(objects)
-    return np.asarray(objects & (distance_transform_edt(~core) <= reach + RIM_PX * scale))
+    return np.asarray(objects & (distance_transform_edt(~core) <= reach))
 
 
 def lifted_off(image: Image, objects: Mask) -> Image:
