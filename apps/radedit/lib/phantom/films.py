@@ -1,7 +1,9 @@
 """Training films: rendered phantoms, and real films with a phantom's mass added.
 
 Real films come from a folder given by the caller (`index.csv`, `images/`, `lung_masks/`);
-the package ships none.
+the package ships none. The reviewed masks that the shipped weights learned from were drawn on
+each film's central square and stretched over the whole film, so that is how masks are read; a
+folder whose masks lie on the film says so in a column `mask_of` of its index, "film".
 """
 
 from __future__ import annotations
@@ -21,6 +23,9 @@ from radedit.lib.phantom.findings import lobulated
 Film = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
+#: Films whose square was not cut from the middle: columns to the right, for a film 640 wide.
+OFF_CENTRE = {"4fed5061": 40, "a4318ac9": -40}
+
 
 @dataclass(frozen=True)
 class RealFilm:
@@ -30,11 +35,13 @@ class RealFilm:
     ----------
     image : float32 [S, S], stretched to 0..1
     lungs : bool [2, S, S], the patient's left and right lung field, or None
+    known : bool [S, S], where `lungs` says what is lung and what is not
     patient_id : a split by patient needs it
     """
 
     image: Film
     lungs: Mask | None
+    known: Mask
     patient_id: str
 
 
@@ -48,12 +55,49 @@ def read_films(folder: Path, size: int) -> list[RealFilm]:
             pixels = grey.astype(np.float32) / np.float32(255)
             grid = SquareGrid(pixels.shape[0], pixels.shape[1], size)
             image = grid.down(stretched(pixels)[0])
-            lungs = None
+            lungs, known = None, np.zeros((size, size), dtype=bool)
             if row["lung_mask"] == "1":
                 mask = np.asarray(Image.open(folder / "lung_masks" / name).convert("L")) > 127
-                lungs = _sides(grid.down(mask.astype(np.float32)) > 0.5)
-            films.append(RealFilm(image, lungs, row["patient_id"]))
+                square = None
+                if row.get("mask_of", "square") == "square":
+                    square = _square(mask.shape, OFF_CENTRE.get(row["image_id"], 0))
+                lungs, known = outlined(mask, grid, square)
+            films.append(RealFilm(image, lungs, known, row["patient_id"]))
     return films
+
+
+def _square(shape: tuple[int, int], right: int = 0) -> tuple[slice, slice]:
+    """The square in the middle of a film, as wide as its shorter side, or `right` of that."""
+    side = min(shape)
+    top, left = ((length - side) // 2 for length in shape)
+    return slice(top, top + side), slice(left + right, left + right + side)
+
+
+def outlined(
+    mask: Mask, grid: SquareGrid, square: tuple[slice, slice] | None = None
+) -> tuple[Mask, Mask]:
+    """A film's reviewed mask on the square training grid.
+
+    Parameters
+    ----------
+    mask : bool [rows, cols], both lungs
+    grid : of that film
+    square : rows and columns of the film that the mask was drawn on before it was stretched
+        over the film; the whole film unless told
+
+    Returns
+    -------
+    lungs : bool [2, S, S], left and right
+    known : bool [S, S], where the mask was drawn, and beside the film, where no lung is
+    """
+    undrawn = np.zeros_like(mask)
+    if square is not None:
+        shape = undrawn[square].shape
+        drawn = Image.fromarray(mask).convert("L").resize(shape[::-1], Image.Resampling.BOX)
+        mask, undrawn = np.zeros_like(mask), np.ones_like(mask)
+        mask[square], undrawn[square] = np.asarray(drawn) > 127, False
+    lungs, unknown = (grid.down(layer.astype(np.float32)) > 0.5 for layer in (mask, undrawn))
+    return _sides(lungs), ~unknown
 
 
 def _sides(lungs: Mask) -> Mask:

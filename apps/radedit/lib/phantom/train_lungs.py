@@ -36,12 +36,12 @@ class Outlined:
     ----------
     image : float32 [S, S]
     outlines : bool [3, S, S], left lung, right lung, heart
-    has_heart : whether the heart was outlined
+    known : bool [3, S, S], where it is known what is inside and what is not
     """
 
     image: films.Film
     outlines: films.Mask
-    has_heart: bool
+    known: films.Mask
 
 
 def train(
@@ -57,8 +57,7 @@ def train(
     torch.manual_seed(2)
     size = int(CONFIG["image_size"])
     real = films.read_films(folder, size) if folder else []
-    patients = sorted({f.patient_id for f in real if f.lungs is not None})
-    held = set(patients[:: max(1, len(patients) // HELD_OUT)][:HELD_OUT])
+    held = held_out(real)
     outlined = {known: _real(real, held, known) for known in (True, False)}
     drawn = [_phantom(phantoms, i) for i in track(range(len(phantoms.patients)), "outlining")]
     unseen = min(UNSEEN_PHANTOMS, len(drawn) // 4)
@@ -82,6 +81,12 @@ def train(
     }
 
 
+def held_out(real: list[films.RealFilm]) -> set[str]:
+    """The patients with outlines that no training step sees."""
+    patients = sorted({f.patient_id for f in real if f.lungs is not None})
+    return set(patients[:: max(1, len(patients) // HELD_OUT)][:HELD_OUT])
+
+
 def _fit(path: Path, pools: tuple[list[Outlined], list[Outlined]], steps: int) -> torch.nn.Module:
     """Train one network on real and simulated films; its averaged weights."""
     trainer = Trainer(build_network(), path, steps, lr=2e-3)
@@ -91,8 +96,7 @@ def _fit(path: Path, pools: tuple[list[Outlined], list[Outlined]], steps: int) -
         batch = [_sample(rng, *pools) for _ in range(BATCH)]
         image = torch.from_numpy(np.stack([b.image for b in batch]))[:, None]
         target = torch.from_numpy(np.stack([b.outlines for b in batch])).float()
-        known = torch.ones(len(batch), 3)
-        known[:, 2] = torch.tensor([float(b.has_heart) for b in batch])
+        known = torch.from_numpy(np.stack([b.known for b in batch])).float()
         image, target, known = (a.to(trainer.device) for a in (image, target, known))
         return outline_loss(trainer.model(image * 2 - 1), target, known)
 
@@ -105,23 +109,28 @@ def _taught(teacher: torch.nn.Module, image: films.Film) -> Outlined:
     seen = np.stack([image**gamma for gamma in (0.75, 1.0, 1.35)])
     with torch.inference_mode():
         logits = teacher(torch.from_numpy(seen)[:, None] * 2 - 1).mean(0).numpy()
-    lungs = logits[:2] > 0
-    return Outlined(image, np.concatenate([lungs, np.zeros_like(lungs[:1])]), has_heart=False)
+    return _lungs_only(image, logits[:2] > 0, np.ones(image.shape, dtype=bool))
+
+
+def _lungs_only(image: films.Film, lungs: films.Mask, known: films.Mask) -> Outlined:
+    nowhere = np.zeros_like(known)
+    return Outlined(image, np.stack([*lungs, nowhere]), np.stack([known, known, nowhere]))
 
 
 def outline_loss(logits: torch.Tensor, target: torch.Tensor, known: torch.Tensor) -> torch.Tensor:
-    """Cross entropy plus soft Dice; `known` [N, 3] is 0 where an outline does not exist."""
-    p = logits.sigmoid()
+    """Cross entropy plus soft Dice, each [N, 3, S, S], of the pixels where `known` is 1."""
+    p, target = logits.sigmoid() * known, target * known
+    area, told = known.sum((2, 3)), known.amax((2, 3))
     overlap = (p * target).sum((2, 3)) * 2 + 1
     dice = 1 - overlap / (p.sum((2, 3)) + target.sum((2, 3)) + 1)
     entropy = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-    each = entropy.mean((2, 3)) + dice
-    return torch.as_tensor((each * known).sum() / known.sum())
+    each = (entropy * known).sum((2, 3)) / area.clamp_min(1) + dice
+    return torch.as_tensor((each * told).sum() / told.sum())
 
 
 def _real(real: list[films.RealFilm], held: set[str], wanted: bool) -> list[Outlined]:
     return [
-        Outlined(f.image, np.concatenate([f.lungs, np.zeros_like(f.lungs[:1])]), has_heart=False)
+        _lungs_only(f.image, f.lungs, f.known)
         for f in real
         if f.lungs is not None and (f.patient_id in held) == wanted
     ]
@@ -133,7 +142,7 @@ def _phantom(phantoms: Corpus, number: int) -> Outlined:
     heart = _halved(phantoms.mask_of("heart", number).astype(np.float32), size) > 0.5
     outlines = np.stack([left, right, heart])
     image = _halved(phantoms.shown[number].astype(np.float32), size) / np.float32(255)
-    return Outlined(image, outlines, has_heart=True)
+    return Outlined(image, outlines, np.ones_like(outlines))
 
 
 def _halved(image: films.Film, size: int) -> films.Film:
@@ -159,9 +168,11 @@ def _sample(rng: np.random.Generator, real: list[Outlined], drawn: list[Outlined
         if added is None:
             break
         image = added[0]
-    image, *layers = films.bend(rng, image, *film.outlines.astype(np.float32))
+    layers = np.concatenate([film.outlines, ~film.known]).astype(np.float32)
+    image, *bent = films.bend(rng, image, *layers)
     image = films.expose(films.restyle(image, rng), rng)
-    return Outlined(image, np.stack(layers) > 0.5, film.has_heart)
+    outlines, unknown = np.split(np.stack(bent) > 0.5, 2)
+    return Outlined(image, outlines, ~unknown)
 
 
 def draw_outlines(network: torch.nn.Module, cases: list[Outlined], path: Path) -> None:
@@ -179,12 +190,15 @@ def draw_outlines(network: torch.nn.Module, cases: list[Outlined], path: Path) -
         axis.set_axis_off()
         axis.imshow(case.image, cmap="gray", vmin=0, vmax=1, interpolation="bicubic")
         axis.set_title(f"Dice {_overlap(network, case, LUNGS):.3f}", fontsize=8)
+        if not case.known[0].all():
+            axis.contour(case.known[0], [0.5], colors="gold", linewidths=0.6)
         for found, reviewed in zip(
             logits_of(network, case.image)[LUNGS], case.outlines, strict=False
         ):
             axis.contour(reviewed, [0.5], colors="lime", linewidths=1.2)
             axis.contour(found, [0.0], colors="red", linewidths=1.2)
-    figure.suptitle(f"Green: as reviewed; red: as found.\n{ATTRIBUTION}\n{REVIEWERS}", fontsize=8)
+    legend = "Green: as reviewed; red: as found; yellow: beyond it, no outline was drawn."
+    figure.suptitle(f"{legend}\n{ATTRIBUTION}\n{REVIEWERS}", fontsize=8)
     figure.savefig(path)
 
 
@@ -195,6 +209,7 @@ def _dice(network: torch.nn.Module, cases: list[Outlined], labels: slice) -> flo
 
 
 def _overlap(network: torch.nn.Module, case: Outlined, labels: slice) -> float:
-    """Dice of the lungs together, or of the heart."""
-    a, b = logits_of(network, case.image)[labels] > 0, case.outlines[labels]
+    """Dice of the lungs together, or of the heart, where the outlines are known."""
+    a = (logits_of(network, case.image)[labels] > 0) & case.known[labels]
+    b = case.outlines[labels] & case.known[labels]
     return float(2 * (a & b).sum() / max(1, a.sum() + b.sum()))
