@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.spatial import ConvexHull
 
 from radedit.lib.errors import FilmError
 from radedit.lib.lungs import segment_lungs
@@ -64,3 +65,20 @@ def test_lungs_and_heart_of_unseen_phantoms_are_met() -> None:
             values.append(2 * overlap / (found[name].sum() + truth[name].sum()))
     assert np.mean(scores["lungs"]) > 0.96
     assert np.mean(scores["heart"]) > 0.93
+
+
+def test_the_heart_of_hospital_films_lies_between_the_lungs_in_one_piece(
+    hospital_films: Path,
+) -> None:
+    films = [f for f in read_films(hospital_films / "hannover", 256) if f.lungs is not None]
+    plausible = []
+    for film in films:
+        found = segment_lungs(film.image)
+        rows, cols = np.nonzero(found["heart"])
+        hull = ConvexHull(np.stack([rows, cols], 1)).volume if rows.size > 2 else np.inf
+        share = found["heart"].sum() / found["lungs"].sum()
+        right, left = (np.nonzero(found[side])[1].mean() for side in ("right", "left"))
+        between = right < cols.mean() < left
+        plausible.append(between and 0.2 < share < 0.8 and rows.size / hull > 0.85)
+    assert len(plausible) == 31
+    assert float(np.mean(plausible)) > 0.9

@@ -71,7 +71,7 @@ def segment_lungs(
     grid = SquareGrid(display.shape[0], display.shape[1], int(CONFIG["image_size"]))
     image = grid.down(stretched(display, valid)[0])
     logits = logits_of(_network(), image)
-    left, right, heart = (_largest(grid.up(channel) > 0) for channel in logits)
+    left, right, heart = (largest_region(grid.up(channel) > 0) for channel in logits)
     if not left.any() or not right.any():
         raise FilmError("lung_segmentation found no lung on one side of this film; draw the mask.")
     return {"left": left, "right": right, "lungs": left | right, "heart": heart}
@@ -114,7 +114,7 @@ def _network() -> torch.nn.Module:
     return network.eval()
 
 
-def _largest(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def largest_region(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """The largest connected region, so that stray islands are no lung."""
     from scipy.ndimage import label
 
