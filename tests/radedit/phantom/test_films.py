@@ -12,12 +12,17 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
+from radedit.lib.errors import ParameterError
 from radedit.lib.geometry import SquareGrid
 from radedit.lib.phantom import films
 from radedit.lib.victims.embedded import load_victim
 
 Mask = NDArray[np.bool_]
 SIZE = 64
+
+
+def either(lungs: Mask) -> Mask:
+    return np.asarray(lungs.any(0))
 
 
 def dice(a: Mask, b: Mask) -> float:
@@ -46,7 +51,7 @@ def test_a_mask_of_a_square_comes_back_to_that_square(rows: int, cols: int, righ
     grid = SquareGrid(rows, cols, SIZE)
     lungs, known = films.outlined(np.asarray(stretched, bool), grid, square)
     wanted = grid.down(on_film.astype(np.float32)) > 0.5
-    assert dice(lungs.any(0), wanted) > 0.96
+    assert dice(either(lungs), wanted) > 0.96
     middle = wanted.shape[1] // 2 + round((left - (cols - side) / 2) / grid.scale)
     assert np.nonzero(lungs[0])[1].min() >= middle - 1  # the patient's left
     assert np.nonzero(lungs[1])[1].max() <= middle + 1
@@ -56,20 +61,29 @@ def test_a_mask_of_a_square_comes_back_to_that_square(rows: int, cols: int, righ
     assert known[beside].all()
 
 
-@pytest.mark.parametrize("drawn_on", ["film", "square", None])
-def test_a_folder_says_what_its_masks_were_drawn_on(tmp_path: Path, drawn_on: str | None) -> None:
+def folder_of_one(folder: Path, drawn_on: str | None) -> Path:
     mask = np.zeros((200, 240), bool)
     mask[40:160, 30:100] = mask[40:160, 140:210] = True
-    saved(~mask, tmp_path / "images" / "a.png")
-    saved(mask, tmp_path / "lung_masks" / "a.png")
+    saved(~mask, folder / "images" / "a.png")
+    saved(mask, folder / "lung_masks" / "a.png")
     columns = {"image_id": "a", "patient_id": "p", "lung_mask": "1"}
     if drawn_on is not None:
         columns["mask_of"] = drawn_on
     index = f"{','.join(columns)}\n{','.join(columns.values())}\n"
-    (tmp_path / "index.csv").write_text(index)
-    (film,) = films.read_films(tmp_path, 240)
+    (folder / "index.csv").write_text(index)
+    return folder
+
+
+def test_a_mask_of_something_else_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ParameterError, match='"lung" as mask_of; write "film"'):
+        films.read_films(folder_of_one(tmp_path, "lung"), 240)
+
+
+@pytest.mark.parametrize("drawn_on", ["film", "square", None])
+def test_a_folder_says_what_its_masks_were_drawn_on(tmp_path: Path, drawn_on: str | None) -> None:
+    (film,) = films.read_films(folder_of_one(tmp_path, drawn_on), 240)
     assert film.lungs is not None
-    found = np.nonzero(film.lungs.any(0).any(0))[0]
+    found = np.nonzero(either(film.lungs).any(0))[0]
     if drawn_on == "film":
         assert (found.min(), found.max()) == (30, 209)
         assert film.known.all()
@@ -94,8 +108,8 @@ def test_the_reviewed_outlines_were_drawn_on_squares(hospital_films: Path) -> No
         as_filed = np.asarray(Image.open(path).convert("L")) > 127
         lungs, _ = films.outlined(as_filed, SquareGrid(height, width, 128))
         found = phantoms_only.segment(film.image)
-        before = dice(found, lungs.any(0))
-        gains.append(dice(found & film.known, film.lungs.any(0) & film.known) - before)
+        before = dice(found, either(lungs))
+        gains.append(dice(found & film.known, either(film.lungs) & film.known) - before)
     assert len(gains) == 25
     assert min(gains) > 0
     assert float(np.mean(gains)) > 0.05

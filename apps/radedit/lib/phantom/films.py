@@ -9,6 +9,7 @@ folder whose masks lie on the film says so in a column `mask_of` of its index, "
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import affine_transform, gaussian_filter, label, map_coordinates
 
+from radedit.lib.errors import ParameterError
 from radedit.lib.geometry import SquareGrid, stretched
 from radedit.lib.phantom.findings import lobulated
 
@@ -46,7 +48,13 @@ class RealFilm:
 
 
 def read_films(folder: Path, size: int) -> list[RealFilm]:
-    """Read a folder of real films; see the module text for its layout."""
+    """Read a folder of real films; see the module text for its layout.
+
+    Raises
+    ------
+    ParameterError
+        The index says of a mask what is neither "square" nor "film".
+    """
     films = []
     with (folder / "index.csv").open(newline="") as table:
         for row in csv.DictReader(table):
@@ -58,19 +66,25 @@ def read_films(folder: Path, size: int) -> list[RealFilm]:
             lungs, known = None, np.zeros((size, size), dtype=bool)
             if row["lung_mask"] == "1":
                 mask = np.asarray(Image.open(folder / "lung_masks" / name).convert("L")) > 127
-                square = None
-                if row.get("mask_of", "square") == "square":
-                    square = _square(mask.shape, OFF_CENTRE.get(row["image_id"], 0))
-                lungs, known = outlined(mask, grid, square)
+                lungs, known = outlined(mask, grid, _drawn_on(row, mask.shape))
             films.append(RealFilm(image, lungs, known, row["patient_id"]))
     return films
 
 
-def _square(shape: tuple[int, int], right: int = 0) -> tuple[slice, slice]:
-    """The square in the middle of a film, as wide as its shorter side, or `right` of that."""
+def _drawn_on(row: Mapping[str, str], shape: tuple[int, int]) -> tuple[slice, slice] | None:
+    """The square in a film's middle, as wide as its shorter side; None for the whole film."""
+    drawn_on = row.get("mask_of", "square")
+    if drawn_on == "film":
+        return None
+    if drawn_on != "square":
+        raise ParameterError(
+            f'the index has "{drawn_on}" as mask_of; write "film" for a mask that lies on the '
+            'film, "square" for one drawn on its central square and stretched.'
+        )
     side = min(shape)
     top, left = ((length - side) // 2 for length in shape)
-    return slice(top, top + side), slice(left + right, left + right + side)
+    left += OFF_CENTRE.get(row["image_id"], 0) * shape[1] // 640
+    return slice(top, top + side), slice(left, left + side)
 
 
 def outlined(
