@@ -115,7 +115,7 @@ def _network() -> torch.nn.Module:
 
 
 def largest_region(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The largest connected region, so that stray islands are no lung."""
+    """The largest connected region, so that stray islands are no lung and no heart."""
     from scipy.ndimage import label
 
     regions, count = label(mask)

@@ -74,6 +74,15 @@ def write_films(folder: Path) -> Path:
     return folder
 
 
+def test_a_folder_without_films_is_refused_before_anything_is_drawn(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "radedit.lib.phantom.train", "--films", str(tmp_path)]
+    ended = subprocess.run([*command, "--work", str(tmp_path / "work")], capture_output=True)
+    assert ended.returncode == 2
+    assert b"index.csv" in ended.stderr
+    assert b"Traceback" not in ended.stderr
+    assert not (tmp_path / "work").exists()
+
+
 def test_training_from_nothing_leaves_a_model_that_loads_and_edits(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "radedit.lib.phantom.train", "--preset", "quick"]
     folders = ["--work", str(tmp_path / "work"), "--out", str(tmp_path / "model"), "--films"]

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from radedit.lib.errors import ParameterError
 from radedit.lib.phantom.corpus import Corpus, Draw, load
 from radedit.lib.phantom.world import World
 
@@ -69,13 +70,19 @@ def main(
     """Train the embedded models, in this order, and print what was measured of each."""
     if preset not in PRESETS:
         raise typer.BadParameter(f"expected one of {', '.join(PRESETS)}", param_hint="--preset")
+    if films and not (films / "index.csv").is_file():
+        wanted = "a folder with index.csv, images/ and lung_masks/"
+        raise typer.BadParameter(f"expected {wanted}", param_hint="--films")
     known = _stages(PRESETS[preset], films, work, out)
     for stage in stages or ():
         if stage not in known:
             raise typer.BadParameter(f"expected some of {', '.join(known)}", param_hint="STAGES")
     if threads:
         torch.set_num_threads(threads)
-    measured = {name: run() for name, run in known.items() if not stages or name in stages}
+    try:
+        measured = {name: run() for name, run in known.items() if not stages or name in stages}
+    except ParameterError as error:  # of the films' index
+        raise typer.BadParameter(str(error), param_hint="--films") from error
     print(json.dumps(measured, indent=2))
 
 

@@ -60,10 +60,10 @@ def train(
     size = int(CONFIG["image_size"])
     real = films.read_films(folder, size) if folder else []
     held = held_out(real)
-    outlined = {known: _real(real, held, known) for known in (True, False)}
+    unseen_real, pool = (_real(real, held, wanted) for wanted in (True, False))
     drawn = [_phantom(phantoms, i) for i in track(range(len(phantoms.patients)), "outlining")]
     unseen = min(UNSEEN_PHANTOMS, len(drawn) // 4)
-    pool, learnt = outlined[False], drawn[:-unseen]
+    learnt = drawn[:-unseen]
     bare = [f.image for f in real if f.lungs is None and f.patient_id not in held]
     if bare:
         teacher = _fit(work / "lungs-teacher.pt", (pool, learnt), steps)
@@ -76,18 +76,18 @@ def train(
     weights = {k: v.half().contiguous() for k, v in network.state_dict().items()}
     save_file(weights, out / "model.safetensors")
     (out / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
-    if outlined[True]:
-        draw_outlines(network, outlined[True], work / "lungs-unseen.png")
+    if unseen_real:
+        draw_outlines(network, unseen_real, work / "lungs-unseen.png")
     return {
-        "dice_real_unseen_patients": _dice(network, outlined[True], LUNGS),
-        "films_real_unseen": len(outlined[True]),
+        "dice_real_unseen_patients": _dice(network, unseen_real, LUNGS),
+        "films_real_unseen": len(unseen_real),
         "dice_phantom_unseen": _dice(network, drawn[-unseen:], LUNGS),
         "dice_heart_phantom_unseen": _dice(network, drawn[-unseen:], HEART),
     }
 
 
 def held_out(real: list[films.RealFilm]) -> set[str]:
-    """The patients with outlines that no training step sees."""
+    """The patients with outlines whom no training step sees."""
     patients = sorted({f.patient_id for f in real if f.lungs is not None})
     return set(patients[:: max(1, len(patients) // HELD_OUT)][:HELD_OUT])
 
