@@ -52,6 +52,10 @@ class FolderArchive:
         self._is_swept = False
         self._screened: dict[Path, tuple[tuple[int, int], Instance | None]] = {}
 
+    def __reduce__(self) -> tuple[type[FolderArchive], tuple[Path]]:
+        """Another process opens the folder for itself: locks do not travel."""
+        return FolderArchive, (self.folder,)
+
     def find(self, query: Query) -> list[Instance]:
         """List the instances that match, in the order of their UIDs.
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, Final
 
 from radedit.lib.errors import OutputError
+
+LOCK: Final = ".lock"
 
 
 class JsonLines:
@@ -48,6 +51,35 @@ class JsonLines:
             stream.write("\n".join(lines))
             stream.flush()
             os.fsync(stream.fileno())
+
+
+def claimed(folder: Path, option: str) -> IO[str]:
+    """Keep other processes out of a run's folder until the file given is closed.
+
+    The system lets go of it by itself when the process ends, however that comes.
+
+    Parameters
+    ----------
+    folder : of the run; it exists
+    option : that names the folder
+
+    Raises
+    ------
+    OutputError
+        Another process works in it.
+    OSError
+        The folder cannot be written.
+    """
+    lock = (folder / LOCK).open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise OutputError(
+            "This very run is going on in another process; wait for it, or name another folder "
+            f"with {option}."
+        ) from None
+    return lock
 
 
 @contextmanager

@@ -179,6 +179,14 @@ class Settings:
     defaults: Defaults = field(default_factory=Defaults)
     pseudonym_key: bytes = field(default=b"", repr=False)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Give what travels to another process, where a read-only view cannot."""
+        return {**vars(self), "models": dict(self.models)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Be the same settings again, read-only."""
+        vars(self).update(state, models=MappingProxyType(state["models"]))
+
     def model(self, name: str | None = None) -> ModelSpec:
         """Look up a model; None = the default one.
 

@@ -18,7 +18,8 @@ from pydicom import dcmread
 from typer.testing import CliRunner
 
 from radedit.lib.cli import app
-from radedit.lib.errors import VictimError, VictimGoneError
+from radedit.lib.errors import OutputError, VictimError, VictimGoneError
+from radedit.lib.json_lines import claimed
 from radedit.lib.phantom.studies import Order, write_studies
 from radedit.lib.phantom.world import World
 from radedit.lib.pipeline import Editor
@@ -299,21 +300,31 @@ def test_the_command_names_what_is_wrong_in_a_sentence(tmp_path: Path) -> None:
         assert "Traceback" not in done.stderr
 
 
-def test_films_of_a_folder_are_tested_and_a_spoilt_cohort_is_said_to_be(tmp_path: Path) -> None:
-    studies, out = tmp_path / "studies", tmp_path / "out"
+def own_films(folder: Path, count: int = 2) -> list[str]:
+    """Films as a hospital has them, with masks but without truth; lines of their table."""
     world = World(normal=0.0, second=0.0, findings={"pneumothorax": 1.0},
                   drain_given_pneumothorax=1.0)  # fmt: skip
     lines = ["sop_instance_uid,pneumothorax,text"]
-    for row in write_studies(Order(9_750_000, 2, 160, world), studies):
+    for row in write_studies(Order(9_750_000, count, 160, world), folder):
         for name in ("counterfactual.dcm", "counterfactual-masks.dcm"):
-            (studies / row["folder"] / name).unlink()
-        film = dcmread(studies / row["folder"] / "film.dcm", stop_before_pixels=True)
+            (folder / row["folder"] / name).unlink()
+        film = dcmread(folder / row["folder"] / "film.dcm", stop_before_pixels=True)
         lines.append(f"{film.SOPInstanceUID},1,Pneumothorax")
+    return lines
+
+
+def own_suite() -> str:
+    """The suite without its phantoms, one seed."""
+    suite = re.sub(r"\[\[cohort.*(?=\[question\])", "", SUITE, flags=re.DOTALL)
+    return suite.replace("seeds = [0, 1]\ndoses = [0.5]", "seeds = [0]")
+
+
+def test_films_of_a_folder_are_tested_and_a_spoilt_cohort_is_said_to_be(tmp_path: Path) -> None:
+    studies, out = tmp_path / "studies", tmp_path / "out"
+    lines = own_films(studies)
     lines.append("1.2.3,1,Pneumothorax")  # a film that was never sent
     (studies / "labels.csv").write_text("\n".join(lines) + "\n")
-    suite = re.sub(r"\[\[cohort.*(?=\[question\])", "", SUITE, flags=re.DOTALL)
-    suite = suite.replace("seeds = [0, 1]\ndoses = [0.5]", "seeds = [0]")
-    (tmp_path / "mine.toml").write_text(suite)
+    (tmp_path / "mine.toml").write_text(own_suite())
     arguments = ["stress", str(tmp_path / "mine.toml"), "--archive", str(studies)]
     arguments += ["--out", str(out), "--victim", "pneumothorax-robust", "--workers", "1", "--json"]
     done = CliRunner().invoke(app, arguments)
@@ -344,3 +355,37 @@ def test_an_edit_has_a_uid_of_its_own_and_leaves_the_films(done: Plan) -> None:
     assert len(uids) == 2
     assert subject.film.sop_instance_uid == uid
     assert uid not in uids
+
+
+def test_several_processes_share_a_folder_of_films_and_give_the_rows_of_one(
+    tmp_path: Path,
+) -> None:
+    studies = tmp_path / "studies"
+    (tmp_path / "mine.toml").write_text(own_suite())
+    table = "\n".join(own_films(studies)) + "\n"
+    (studies / "labels.csv").write_text(table)
+    answers = {}
+    for workers in ("2", "1"):
+        out = tmp_path / workers
+        arguments = ["stress", str(tmp_path / "mine.toml"), "--archive", str(studies), "--out",
+                     str(out), "--victim", "pneumothorax-robust", "--workers", workers]  # fmt: skip
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.stderr
+        answers[workers] = {
+            (row["subject"], row["kind"], row["edit"], row["level"]): row["scores"]
+            for row in rows_in(out / "small")
+            if row.get("type") == "answer"
+        }
+    assert answers["1"] == answers["2"]
+    assert len(answers["1"]) == 2 * 7
+
+
+def test_a_second_run_in_the_same_folder_is_refused_and_changes_nothing(
+    done: Plan, editor: Editor, tmp_path: Path
+) -> None:
+    shutil.copytree(done.out, tmp_path / "busy")
+    before = (tmp_path / "busy" / FILE).read_bytes()
+    with claimed(tmp_path / "busy", "--out"), pytest.raises(OutputError, match="going on"):
+        run(replace(done, out=tmp_path / "busy"), lambda i, n: None, editor)
+    assert (tmp_path / "busy" / FILE).read_bytes() == before
+    run(replace(done, out=tmp_path / "busy"), lambda i, n: None, editor)  # let go of

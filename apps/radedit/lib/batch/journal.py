@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-import fcntl
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, Final
+from typing import Any, Final
 
 from radedit.lib.batch.plan import JOURNAL, TABLE
 from radedit.lib.errors import OutputError
-from radedit.lib.json_lines import JsonLines, written_to
+from radedit.lib.json_lines import JsonLines, claimed, written_to
 
 Row = dict[str, Any]
 FORMAT: Final = "radedit-batch-1"
@@ -41,7 +40,7 @@ class Journal:
         wanted = json.loads(json.dumps({"format": FORMAT, **facts}))
         with written_to("--work"):
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _claimed(folder / ".lock")
+            self._lock = claimed(folder, "--work")
             if not self._lines.path.exists():
                 self._append({"run": wanted})
             first = next(iter(self._lines), {})
@@ -101,17 +100,3 @@ class Journal:
 
     def _append(self, row: Row) -> None:
         self._lines.append([json.dumps(row, default=str)])
-
-
-def _claimed(path: Path) -> IO[str]:
-    """Keep others out of a folder until this file is closed, or this process ends."""
-    lock = path.open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise OutputError(
-            "this very run is going on in another process; wait for it, or name another folder "
-            "with --work."
-        ) from None
-    return lock

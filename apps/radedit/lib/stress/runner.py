@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from radedit.lib.json_lines import claimed, written_to
 from radedit.lib.phantom.instances import tool_version
 from radedit.lib.pipeline import Editor
 from radedit.lib.settings import load_settings
@@ -107,15 +108,20 @@ def run(plan: Plan, progress: Progress, editor: Editor | None = None) -> Ledger:
         A victim went away; what was found is kept, and the same call goes on. A victim that is
         another model by then is asked about every film again.
     RadEditError
-        An edit fails, a process ended, or the folder cannot be written.
+        An edit fails, a process ended, another process runs in the folder, or it cannot be
+        written.
     """
-    bench, ledger = open_bench(plan, editor)
-    ledger.add(list(_cards(bench)))
-    total, work = len(plan.cohort), _left(bench, ledger)
-    progress(total - len(work), total)
-    for count, rows in enumerate(_measured(bench, work), total - len(work) + 1):
-        ledger.add(rows)
-        progress(count, total)
+    with written_to("--out"):
+        plan.out.mkdir(parents=True, exist_ok=True)
+        lock = claimed(plan.out, "--out")
+    with lock:
+        bench, ledger = open_bench(plan, editor)
+        ledger.add(list(_cards(bench)))
+        total, work = len(plan.cohort), _left(bench, ledger)
+        progress(total - len(work), total)
+        for count, rows in enumerate(_measured(bench, work), total - len(work) + 1):
+            ledger.add(rows)
+            progress(count, total)
     return ledger
 
 
