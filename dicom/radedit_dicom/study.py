@@ -82,14 +82,15 @@ def qa_patient_id(header: Dataset, pseudonym_key: bytes = b"") -> str:
     pseudonym_key : bytes
         A secret of the site. With it, all films of a patient share one QA patient, and
         nobody without the key can tell which; without it, only the films of one study
-        do, since a bare hash of a patient number is found by trying all numbers.
+        do, since a bare hash of a patient number is found by trying all numbers. The same
+        holds for films without a Patient ID: nobody knows whether two are of one patient.
 
     Returns
     -------
     str
         A Patient ID.
     """
-    if pseudonym_key:
+    if pseudonym_key and str(header.get("PatientID") or "").strip():
         known = (header.get("IssuerOfPatientID", ""), header.get("PatientID", ""))
         text = "\x00".join(str(value) for value in known)
         digest = hmac.new(pseudonym_key, text.encode("utf-8"), hashlib.sha256).hexdigest()

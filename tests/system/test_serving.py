@@ -187,9 +187,18 @@ def test_the_log_holds_no_patient_no_prompt_and_no_id(server: RadEditServer, rg1
     server.get(f"/dicom-web/studies/{film.StudyInstanceUID}/metadata")
     server.get(f"/dicom-web/studies?PatientID={film.PatientID}&PatientName={film.PatientName}")
     server.get("/radedit/no-such-route/Geheim")
+    assert server.post("/infer/lung_segmentation?image=film.dcm").ok
+    again = DICOMwebClient(f"{server.url}/dicom-web")
+    with pytest.raises(requests.HTTPError):
+        again.store_instances([pydicom.dcmread(rg1)])  # it is there, with other bytes
     log = server.log.read_text()
     assert "GET /dicom-web/studies 200" in log
-    patient = [str(film.PatientName), str(film.PatientID), film.StudyInstanceUID]
+    patient = [
+        str(film.PatientName),
+        str(film.PatientID),
+        film.StudyInstanceUID,
+        film.SOPInstanceUID,
+    ]
     for secret in (*patient, "film.dcm", EDIT["prompt"], "Geheim", "onerror"):
         assert str(secret) not in log
 

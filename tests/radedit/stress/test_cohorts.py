@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import shutil
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -137,9 +139,10 @@ def table_of(folder: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(stream))
 
 
-def opened(folder: Path) -> ArchiveCohort:
+def opened(folder: Path, key: bytes = b"") -> ArchiveCohort:
     selection = of_folder(folder, Wanted(priors=True))
-    return open_cohort(selection, FolderArchive(folder), folder / "labels.csv", load_settings())
+    settings = replace(load_settings(), pseudonym_key=key)
+    return open_cohort(selection, FolderArchive(folder), folder / "labels.csv", settings)
 
 
 def test_a_sound_folder_has_no_problem(studies: Path) -> None:
@@ -208,6 +211,93 @@ def test_what_contradicts_itself_counts_for_nothing(corrupted: Path) -> None:
     subjects = [cohort.subject(n) for n in range(len(cohort))]
     assert len({s.patient for s in subjects}) == len(subjects)
     assert not any(s.present.get("pneumothorax") for s in subjects)
+
+
+KEYS = (b"", b"a site's own secret", b"another site's secret")
+
+
+def names_of(folder: Path, key: bytes) -> list[tuple[str, str]]:
+    cohort = opened(folder, key)
+    return [(s.key, s.patient) for s in (cohort.subject(n) for n in range(len(cohort)))]
+
+
+def numbered(studies: Path, folder: Path) -> Path:
+    """Copy the studies; the first two are two studies of patient 4711."""
+    shutil.copytree(studies, folder)
+    for path in sorted(folder.rglob("film.dcm"))[:2]:
+        film = dcmread(path)
+        film.PatientID, film.IssuerOfPatientID = "4711", "HOSPITAL"
+        film.save_as(path)
+    return folder
+
+
+@pytest.mark.parametrize("key", KEYS[:2])
+def test_films_of_one_patient_have_one_name_and_those_of_others_another(
+    studies: Path, tmp_path: Path, key: bytes
+) -> None:
+    names = names_of(numbered(studies, tmp_path / "numbered"), key)
+    assert len({film for film, _ in names}) == 4
+    assert len({patient for _, patient in names}) == 3
+
+
+def test_nobody_finds_a_patient_of_the_results_by_trying_patient_numbers(
+    studies: Path, tmp_path: Path
+) -> None:
+    names = [
+        {patient for _, patient in names_of(numbered(studies, tmp_path / f"numbered{n}"), key)}
+        for n, key in enumerate(KEYS)
+    ]
+    assert not names[0] & names[1] | names[1] & names[2], "with a key only its holder can name them"
+    other = numbered(studies, tmp_path / "other")
+    for path in sorted(other.rglob("film.dcm")):  # without one nothing follows from the number
+        film = dcmread(path)
+        film.PatientID = f"{film.PatientID}1"
+        film.save_as(path)
+    assert {patient for _, patient in names_of(other, b"")} == names[0]
+
+
+def test_films_without_a_patient_number_are_not_of_one_patient(
+    studies: Path, tmp_path: Path
+) -> None:
+    folder = numbered(studies, tmp_path / "nameless")
+    for path in sorted(folder.rglob("film.dcm")):
+        film = dcmread(path)
+        film.PatientID = ""
+        film.save_as(path)
+    for key in KEYS:
+        assert len({patient for _, patient in names_of(folder, key)}) == 4
+
+
+def test_a_films_name_follows_from_the_sites_key(studies: Path) -> None:
+    films = [{film for film, _ in names_of(studies, key)} for key in KEYS]
+    assert not films[0] & films[1] | films[1] & films[2]
+
+
+def test_a_run_does_not_go_on_under_another_key(studies: Path) -> None:
+    """Or one patient would count as two."""
+    assert len({opened(studies, key).digest for key in KEYS}) == len(KEYS)
+
+
+def test_a_cohort_is_looked_at_without_holding_its_pixels(studies: Path, tmp_path: Path) -> None:
+    def peak_of(count: int) -> int:
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        shutil.copyfile(studies / "labels.csv", folder / "labels.csv")
+        for number in range(count):
+            film.SOPInstanceUID = film.file_meta.MediaStorageSOPInstanceUID = generate_uid()
+            film.PixelData = np.full(1024 * 1024, number, "<u2").tobytes()
+            film.save_as(folder / f"{number}.dcm")
+        selection = of_folder(folder, Wanted(priors=True))
+        tracemalloc.start()
+        try:
+            open_cohort(selection, FolderArchive(folder), None, load_settings())
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    film = dcmread(next(studies.rglob("film.dcm")))
+    film.Rows = film.Columns = 1024
+    assert peak_of(12) < peak_of(3) + 2 * 1024 * 1024, "nine more films cost less than one"
 
 
 def test_a_table_without_uids_is_refused(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import datetime
@@ -15,6 +14,7 @@ from typer.core import TyperGroup
 
 from radedit.lib.commands.console import AsJson, print_json, refusals
 from radedit.lib.commands.route_jobs import open_desk
+from radedit.lib.log_output import log_to
 
 if TYPE_CHECKING:
     from radedit_dicom.router.desk import Desk
@@ -60,7 +60,7 @@ def run_route(
         if dry_run:
             _explain(config, paths or [], source, as_json)
             return
-        logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(message)s")
+        log_to("%(message)s")
         for name in ("pydicom", "pynetdicom", "highdicom", "dicomweb_client", "uvicorn"):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # they quote what they read
         if role is not None:

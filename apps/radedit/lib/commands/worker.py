@@ -36,8 +36,9 @@ def worker(
     with refusals():
         from radedit.lib.jobs.database import default_database
         from radedit.lib.jobs.worker import CONF_KEYS, WorkerConfig, run_worker
+        from radedit.lib.log_output import log_to
 
-        logging.basicConfig(level=logging.INFO, format="radedit: %(message)s")
+        log_to("radedit: %(message)s")
         for noisy in ("dbos", "pydicom", "highdicom"):
             logging.getLogger(noisy).setLevel(logging.ERROR)
         given = dict(zip(CONF_KEYS, (output, cache, cache_gb, bundles), strict=True))

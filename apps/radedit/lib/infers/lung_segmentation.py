@@ -66,7 +66,7 @@ class LungSegmentation(InferTask):
         labels = label_image({name: lungs[name] for name in LABELS}, film)
         result = write_labels(labels, film, extension)
         seconds = round(time.perf_counter() - started, 3)
-        logger.info("lung_segmentation of %s took %.3f s", film.sop_instance_uid, seconds)
+        logger.info("lung_segmentation took %.3f s", seconds)
         return str(result), {
             "label_names": LABELS,
             "pixels": {name: int((labels == value).sum()) for name, value in LABELS.items()},

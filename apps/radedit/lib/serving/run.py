@@ -17,6 +17,7 @@ from radedit.lib.errors import OutputError
 from radedit.lib.jobs.queue import JobQueue
 from radedit.lib.jobs.supervisor import Crew, devices
 from radedit.lib.jobs.worker import CONF_KEYS
+from radedit.lib.log_output import log_to
 from radedit.lib.serving.config import ServerConfig
 from radedit.lib.settings import Settings
 
@@ -54,7 +55,7 @@ def serve(config: ServerConfig, running: Running) -> None:
     SystemExit
         MONAI Label's part of the configuration is refused.
     """
-    logging.basicConfig(level=logging.INFO, format=_LOG)
+    log_to(_LOG)
     quiet()
     listening = _listen(config)
     from radedit.lib.serving.application import Parts, create_app

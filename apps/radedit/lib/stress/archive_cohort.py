@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import hmac
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from pydicom.dataset import Dataset
 
 from radedit.lib.errors import FilmError, ParameterError
 from radedit.lib.selection import Selection
@@ -23,6 +26,7 @@ from radedit_dicom.archive import Archive
 from radedit_dicom.errors import DicomError
 from radedit_dicom.film import Film, read_film
 from radedit_dicom.frontal import View
+from radedit_dicom.study import qa_patient_id
 
 UID = "sop_instance_uid"
 WORDS = ("group", "text", "side", "zone")
@@ -45,7 +49,7 @@ class ArchiveCohort:
     ----------
     films : SOP Instance UID and file of each subject
     labels : by UID
-    patients : UID to a name that says nothing about the patient
+    patients : UID to the patient's pseudonym, as `qa_patient_id` makes it
     archive : where `seg:` finds masks
     """
 
@@ -77,7 +81,7 @@ class ArchiveCohort:
         known = self.labels.get(uid, Labelled({}, {}))
         remotes = self.settings.remotes
         return Subject(
-            key=_hashed(uid),
+            key=_name_of_film(uid, self.settings.pseudonym_key),
             patient=self.patients[uid],
             group=known.words.get("group", ""),
             film=film,
@@ -152,21 +156,18 @@ def open_cohort(
     table : CSV of labels; None = nothing is known of any film
     """
     labels, problems = read_labels(table) if table is not None else ({}, [])
-    films = [(path, _read(path)) for path in selection.films.values()]
-    paths = {film.sop_instance_uid: path for path, film in films if film is not None}
-    views = {f.sop_instance_uid: View.of(f.header) for _, f in films if f is not None}
-    pixels = {f.sop_instance_uid: _pixels(f) for _, f in films if f is not None}
-    patients = {uid: _hashed("\0".join(view.patient)) for uid, view in views.items()}
+    films = [_looked_at(path) for path in selection.films.values()]  # one at a time in memory
+    seen = [film for film in films if film is not None]
+    paths = {film.uid: film.path for film in seen}
+    pixels = {film.uid: film.pixels for film in seen}
+    patients = _pseudonyms(seen, settings.pseudonym_key)
     kept, more = _without_doubles(paths, pixels, patients, labels)
     problems += more
-    spaceless = sum(
-        film is not None and film.spacing_mm is None and kept.get(film.sop_instance_uid) == path
-        for path, film in films
-    )
+    spaceless = sum(not film.has_spacing and kept.get(film.uid) == film.path for film in seen)
     problems += [
         *_if(len(set(labels) - set(paths)), "missing films",
              "films of the table are not in the archive", "figures on the whole table"),
-        *_if(sum(film is None for _, film in films), "films that cannot be read",
+        *_if(len(films) - len(seen), "films that cannot be read",
              "files are damaged or hold no film that can be read; they were left out",
              "figures on the whole archive"),
         *_if(len(selection.failed), "films that were not given", "films could not be fetched",
@@ -176,7 +177,7 @@ def open_cohort(
         *_if(spaceless, "no pixel spacing", "films state no pixel spacing, or 0; distances in mm "
              "are not computed for them", "HD95 and ASSD in mm of those films"),
     ]  # fmt: skip
-    known = repr(sorted((uid, pixels[uid], labels.get(uid)) for uid in kept))
+    known = repr(sorted((uid, patients[uid], pixels[uid], labels.get(uid)) for uid in kept))
     return ArchiveCohort(
         films=tuple(sorted(kept.items())),
         labels=labels,
@@ -237,16 +238,51 @@ def _if(count: int, kind: str, sentence: str, loses: str = "") -> list[Problem]:
     return [Problem(kind, count, f"{count} {sentence}", loses)] if count else []
 
 
-def _read(path: Path) -> Film | None:
+@dataclass(frozen=True)
+class _Seen:
+    """What is kept of a film when it was looked at; not its pixels."""
+
+    path: Path
+    uid: str
+    patient: tuple[str, ...]
+    study: Dataset
+    pixels: str
+    has_spacing: bool
+
+
+def _looked_at(path: Path) -> _Seen | None:
+    """Read a film and let go of it; None = it cannot be read."""
     try:
-        return read_film(path)
+        film = read_film(path)
     except DicomError:
         return None
+    study = Dataset()
+    for keyword in ("IssuerOfPatientID", "PatientID", "StudyInstanceUID"):
+        if keyword in film.header:
+            study[keyword] = film.header[keyword]
+    return _Seen(
+        path=path,
+        uid=film.sop_instance_uid,
+        patient=View.of(film.header).patient,
+        study=study,
+        pixels=hashlib.sha256(repr(film.shape).encode() + film.stored.tobytes()).hexdigest(),
+        has_spacing=film.spacing_mm is not None,
+    )
 
 
-def _pixels(film: Film) -> str:
-    return hashlib.sha256(repr(film.shape).encode() + film.stored.tobytes()).hexdigest()
+def _pseudonyms(films: Sequence[_Seen], key: bytes) -> dict[str, str]:
+    """Name each film's patient as its edits' QA patient is named.
+
+    Without the site's key that is by a study, and here by the first of the patient's studies:
+    patient numbers are few enough to be found from a hash by trying them all, UIDs are not.
+    """
+    first: dict[tuple[str, ...], Dataset] = {}
+    for film in sorted(films, key=lambda film: str(film.study.StudyInstanceUID)):
+        first.setdefault(film.patient, film.study)
+    return {film.uid: qa_patient_id(first[film.patient], key) for film in films}
 
 
-def _hashed(text: str) -> str:
-    return hashlib.sha256(f"stress {text}".encode()).hexdigest()[:16]
+def _name_of_film(uid: str, key: bytes) -> str:
+    """Name a film in rows and files: with the site's key, so that only the site can tell which."""
+    text = f"stress {uid}".encode()
+    return (hmac.new(key, text, "sha256") if key else hashlib.sha256(text)).hexdigest()[:16]
