@@ -31,6 +31,9 @@ MakeDataset = Callable[..., Dataset]
 # A keyword misspelt in a test or in the code is an error, not a silent private attribute.
 pydicom.config.INVALID_KEYWORD_BEHAVIOR = "RAISE"
 
+# The same pixels whatever processor the tests run on; tests of "auto" say so themselves.
+os.environ.setdefault("RADEDIT_DTYPE", "float32")
+
 # A busy machine is no failing test.
 settings.register_profile("radedit", deadline=None)
 settings.load_profile("radedit")

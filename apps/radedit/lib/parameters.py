@@ -14,6 +14,12 @@ from typing import Any, Final
 
 from radedit.lib.errors import ParameterError
 
+PRECISIONS: Final = ("float32", "bfloat16", "float16")
+"""Precisions that the U-Net can run in."""
+
+AUTO: Final = "auto"
+"""Setting `dtype`: the precision that the device computes fast and right."""
+
 
 @dataclass(frozen=True)
 class ParameterRange:

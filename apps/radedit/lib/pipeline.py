@@ -6,10 +6,12 @@ dataclasses. Reading a film comes before, writing objects after (`deliver`).
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,12 +25,13 @@ from radedit.lib.edit.backbone import Backbone, load_backbone
 from radedit.lib.edit.course import Course, DenoiseRows, Hooks, stoppable
 from radedit.lib.edit.inversion import draw_noise_batch, invert
 from radedit.lib.edit.methods import METHODS
+from radedit.lib.edit.precision import resolve
 from radedit.lib.edit.radedit import Conditioning, EditMasks, Plan
 from radedit.lib.edit.schedule import Schedule
 from radedit.lib.kept import Kept, inversion_key
 from radedit.lib.lifted import laid_over
+from radedit.lib.parameters import AUTO, validate_parameters
 from radedit.lib.parameters import Defaults as Parameters
-from radedit.lib.parameters import validate_parameters
 from radedit.lib.record import Run, edit_id, provenance_of
 from radedit.lib.score.directional import Directional
 from radedit.lib.score.fidelity import Fidelity, fidelity
@@ -41,6 +44,7 @@ from radedit_dicom.provenance import Provenance
 
 Mask = NDArray[np.bool_]
 Progress = Callable[[int, int], None]
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,14 +102,36 @@ class Editor:
             No model of that name.
         CheckpointError
             Its files are missing, gated, offline or fail their hash.
+        ParameterError
+            The precision that is set is refused on this device.
         """
         spec = self.settings.model(model)
         with self._loading:
             if spec.name not in self._backbones:
                 self._backbones[spec.name] = load_backbone(
-                    spec, dtype=getattr(torch, self.settings.dtype), device=self.settings.device
+                    spec, dtype=getattr(torch, self.dtype), device=self.settings.device
                 )
             return self._backbones[spec.name]
+
+    @cached_property
+    def dtype(self) -> str:
+        """Precision of its U-Nets: the setting, or what it comes to on this device.
+
+        Raises
+        ------
+        ParameterError
+            It is refused here; see `precision.resolve`.
+        """
+        dtype = resolve(self.settings.dtype, self.settings.device)
+        if self.settings.dtype == AUTO:
+            _log.info("the U-Net runs in %s on %s", dtype, self.settings.device)
+        return dtype
+
+    def in_precision(self, dtype: str) -> Editor:
+        """Return an editor of the same settings whose U-Nets run in `dtype`."""
+        if dtype == self.dtype:
+            return self
+        return Editor(replace(self.settings, dtype=dtype))
 
     def scorer(self, model: str | None = None) -> Scorer:
         """Load what scores a model's edits, once; where it cannot be, the scorer says why."""
@@ -122,8 +148,7 @@ class Editor:
     def run_of(self, model: str | None, batch: int = 1) -> Run:
         """How this editor runs a model."""
         backbone = self.backbone(model)
-        settings = self.settings
-        return Run(backbone.name, backbone.sha256, settings.device, settings.dtype, batch)
+        return Run(backbone.name, backbone.sha256, self.settings.device, self.dtype, batch)
 
     def prepare(self, case: Case) -> Prepared:
         """Check a case and draw its masks; see `cases.prepare`."""

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from radedit.lib.edit.backbone import Backbone, load_backbone
 from radedit.lib.edit.backbone.files import locate
-from radedit.lib.errors import CheckpointError
+from radedit.lib.edit.precision import describe, resolve
+from radedit.lib.errors import CheckpointError, ParameterError
 from radedit.lib.geometry import SquareGrid
 from radedit.lib.scoring import load_scorer
 from radedit.lib.settings import ModelSpec, Settings
@@ -87,9 +88,9 @@ def prove(settings: Settings, spec: ModelSpec, film: NDArray[np.float32]) -> Pro
     """
     try:
         files = locate(spec).sha256
-        dtype = getattr(torch, settings.dtype)
-        backbone = load_backbone(spec, dtype=dtype, device=settings.device)
-    except CheckpointError as error:
+        dtype = resolve(settings.dtype, settings.device)
+        backbone = load_backbone(spec, dtype=getattr(torch, dtype), device=settings.device)
+    except (CheckpointError, ParameterError) as error:
         return Proof(spec.name, spec.licence, faults=(str(error),))
     figures = figures_of(backbone, film)
     notes, scored = _scorer(spec, backbone)
@@ -101,7 +102,7 @@ def prove(settings: Settings, spec: ModelSpec, film: NDArray[np.float32]) -> Pro
         shape=shape_of(backbone),
         figures=figures,
         faults=tuple(_faults(figures)),
-        notes=notes,
+        notes=(f"its U-Net runs in {dtype}. {describe(settings.device)}", *notes),
     )
 
 

@@ -12,7 +12,9 @@ import torch
 from numpy.typing import NDArray
 
 from radedit.lib.cases import Case, EditRequest
+from radedit.lib.edit.precision import usable
 from radedit.lib.errors import ReplayError
+from radedit.lib.parameters import PRECISIONS
 from radedit.lib.pipeline import Editor, Progress
 from radedit.lib.record import this_platform
 from radedit_dicom.archive import Query
@@ -116,6 +118,11 @@ def replay(edited: Path, source: Path, editor: Editor, progress: Progress | None
             f"the model '{record.model}' has other weights here ({model_sha256[:12]}) than the "
             f"edit was made with ({record.model_sha256[:12]}); install those and try again."
         )
+    # In the precision of the record, unless the device only emulates it and would take for ever.
+    if record.platform.get("dtype") in PRECISIONS:
+        dtype = record.platform["dtype"]
+        if usable(dtype, editor.settings.device):
+            editor = editor.in_precision(dtype)
     threads = int(record.platform.get("threads", "0"))
     if threads:  # sums are split between threads, so their number decides the last bits
         torch.set_num_threads(threads)

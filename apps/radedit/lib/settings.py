@@ -17,7 +17,14 @@ from types import MappingProxyType
 from typing import Any, Final
 
 from radedit.lib.errors import NotFoundError, ParameterError
-from radedit.lib.parameters import PARAMETERS, Defaults, ParameterRange, validate_parameters
+from radedit.lib.parameters import (
+    AUTO,
+    PARAMETERS,
+    PRECISIONS,
+    Defaults,
+    ParameterRange,
+    validate_parameters,
+)
 from radedit.lib.remote_access import RemoteAccess, remote_access
 from radedit.lib.settings_file import COMPONENTS, read_tree
 
@@ -38,7 +45,7 @@ __all__ = [
 PACKAGED: Final = Path(__file__).resolve().parent.parent / "configs" / "models.toml"
 VERIFY: Final = ("pinned", "on-first-use")
 MIN_KEY_BYTES: Final = 16
-DTYPES: Final = ("float32", "bfloat16", "float16")
+DTYPES: Final = (AUTO, *PRECISIONS)
 _REVISION: Final = re.compile(r"[0-9a-f]{40}")
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 
@@ -157,7 +164,8 @@ class Settings:
     device : str
         torch device, e.g. "cpu" or "cuda:0".
     dtype : str
-        Precision of the U-Net: float32, bfloat16 or float16.
+        Precision of the U-Net: float32, bfloat16, float16, or auto, which takes what the device
+        computes fast and right (`edit.precision`).
     inversion_cache_mb : int
         Upper bound of what is kept of films for their next edit; 0 = nothing is kept.
     remotes : RemoteAccess
@@ -173,7 +181,7 @@ class Settings:
     models: Mapping[str, ModelSpec]
     default_model: str
     device: str = "cpu"
-    dtype: str = "float32"
+    dtype: str = AUTO
     inversion_cache_mb: int = 256
     remotes: RemoteAccess = field(default_factory=RemoteAccess)
     defaults: Defaults = field(default_factory=Defaults)

@@ -105,7 +105,7 @@ def facts(plan: Plan, bench: Bench) -> dict[str, Any]:
         "model_sha256": backbone.sha256,
         "judge_sha256": bench.judge.sha256,
         "device": settings.device,
-        "dtype": settings.dtype,
+        "dtype": bench.editor.dtype,
         "parameters": asdict(bench.editor.parameters(request)),
     }
 

@@ -102,7 +102,10 @@ def edit(
     warm_up: Annotated[
         bool, typer.Option(help="Do so; not worth it where an edit takes minutes.")
     ] = True,
-    bfloat16: Annotated[bool, typer.Option(help="Time bfloat16 beside float32.")] = True,
+    bfloat16: Annotated[
+        bool | None,
+        typer.Option(help="Time bfloat16 beside float32.", show_default="where it is not slow"),
+    ] = None,
     device: Annotated[str | None, typer.Option(help="cpu or cuda.")] = None,
     profile: Annotated[
         Path | None, typer.Option(help="Also draw where the time goes, into this PNG.")
@@ -118,6 +121,7 @@ def edit(
         from radedit.lib.bench.speed_report import figures, markdown
         from radedit.lib.edit.backbone import load_backbone
         from radedit.lib.edit.backbone.published import published_size
+        from radedit.lib.edit.precision import describe, usable
         from radedit.lib.errors import ParameterError
         from radedit.lib.settings import load_settings
 
@@ -129,6 +133,10 @@ def edit(
         steps = steps or (100 if sized else settings.defaults_for(model or None).steps)
         load = Load(steps, few_steps or max(1, steps // 2), films=films)
         tasks = {}
+        if bfloat16 is None:
+            bfloat16 = usable("bfloat16", where)
+            if not bfloat16:
+                typer.echo(f"bfloat16 is left out. {describe(where)}", err=True)
         for dtype in (torch.float32, torch.bfloat16)[: 1 + bfloat16]:
             name = str(dtype).removeprefix("torch.")
             if sized:

@@ -12,6 +12,9 @@ import torch
 from rich.progress import Progress
 from torch import nn
 
+from radedit.lib.edit.precision import resolve
+from radedit.lib.parameters import AUTO
+
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -36,6 +39,7 @@ class Trainer(Generic[M]):
         """Make the optimiser and take up an earlier run's state where there is one."""
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         self.model.to(self.device)
+        self.half = resolve(AUTO, self.device.type) == "bfloat16"
         self.optimiser = torch.optim.AdamW(self.model.parameters(), lr=self.lr, weight_decay=1e-3)
         self.average = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.step, self.losses = 0, list[float]()
@@ -51,7 +55,7 @@ class Trainer(Generic[M]):
             bar = progress.add_task(title, total=self.steps, completed=self.step)
             for step in self._steps():
                 self.optimiser.zero_grad(set_to_none=True)
-                with torch.autocast(self.device.type, torch.bfloat16):
+                with torch.autocast(self.device.type, torch.bfloat16, enabled=self.half):
                     loss = loss_at(step)
                 loss.backward()  # type: ignore[no-untyped-call]
                 nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)

@@ -78,7 +78,7 @@ def facts_of(plan: Plan, editor: Editor) -> dict[str, Any]:
         "scorer": editor.scorer(plan.suite.model or None).name,
         "judge_sha256": load_judge().sha256 if plan.suite.filter.consistent else "",
         "device": editor.settings.device.partition(":")[0],  # which GPU of several is the same
-        "dtype": editor.settings.dtype,
+        "dtype": editor.dtype,
     }
 
 
