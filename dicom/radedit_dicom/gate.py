@@ -1,8 +1,7 @@
 """What may be edited: one frontal greyscale chest film, decided from the header alone.
 
 Every rule reads a few attributes and costs nothing, so all of them run before a single
-pixel is decoded. Text attributes are looked at for words; they are never quoted in an
-error, since people write names into them.
+pixel is decoded.
 """
 
 from __future__ import annotations
@@ -15,14 +14,9 @@ from pydicom.uid import UID
 
 from radedit_dicom import vocabulary as words
 from radedit_dicom.errors import AlreadySyntheticError, UnsupportedImageError
+from radedit_dicom.examination import check_body_part, check_patient, check_view
 from radedit_dicom.parsing import is_uid
 
-_TEXTS = (
-    "StudyDescription",
-    "SeriesDescription",
-    "ProtocolName",
-    "PerformedProcedureStepDescription",
-)
 _NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
 
 
@@ -51,8 +45,9 @@ def check_film(header: Dataset, *, allow_synthetic: bool, max_pixels: int) -> No
     _check_synthetic(header, allow_synthetic)
     _check_modality(header, allow_synthetic)
     _check_depth(header)
-    _check_body_part(header)
-    _check_view(header)
+    check_patient(header)
+    check_body_part(header)
+    check_view(header)
     _check_decoder(header.file_meta.TransferSyntaxUID)
 
 
@@ -140,76 +135,6 @@ def _check_depth(header: Dataset) -> None:
         )
 
 
-def _check_body_part(header: Dataset) -> None:
-    part = _words(header.get("BodyPartExamined", ""))
-    regions = _codes(header, "AnatomicRegionSequence")
-    if part:
-        is_chest = _says_chest(part)
-    elif regions:
-        is_chest = any(region in words.CHEST_REGIONS for region in regions)
-    else:
-        is_chest = any(_says_chest(_words(header.get(name, ""))) for name in _TEXTS)
-    if is_chest:
-        return
-    if part or regions:
-        raise UnsupportedImageError(
-            "The film's body part is not the chest (BodyPartExamined or AnatomicRegionSequence), "
-            "but only chest radiographs are edited; choose a chest film."
-        )
-    raise UnsupportedImageError(
-        "Neither BodyPartExamined, AnatomicRegionSequence nor a description says that the film "
-        "shows a chest; set BodyPartExamined to CHEST if it does."
-    )
-
-
-def _check_view(header: Dataset) -> None:
-    """Let pass what says that it is frontal, and nowhere says otherwise."""
-    view = _words(header.get("ViewPosition", ""))
-    codes = _codes(header, "ViewCodeSequence")
-    toward = [str(value)[:1] for value in _values(header.get("PatientOrientation"))]
-    _check_upright(toward)
-    said = [_is_frontal(view)] if view else []
-    said += [code in words.FRONTAL_VIEWS for code in codes]
-    if not said:
-        # A description may be of the whole study, so the attributes of the film come first.
-        texts = set().union(*(_view_words(header.get(name, "")) for name in _TEXTS))
-        if texts & words.LATERAL_WORDS:
-            said = [False]
-        elif any(toward) or texts & words.FRONTAL_WORDS:
-            said = [True]
-    if not said:
-        raise UnsupportedImageError(
-            "Neither ViewPosition, ViewCodeSequence, PatientOrientation nor a description says "
-            "that the film is frontal; set ViewPosition to AP or PA if it is."
-        )
-    if not all(said):
-        raise UnsupportedImageError(
-            "The film is a lateral, oblique or other view (ViewPosition, ViewCodeSequence or "
-            "description), but a frontal one (AP or PA) is needed; choose the frontal film."
-        )
-
-
-def _check_upright(toward: list[str]) -> None:
-    """Check the first letters of PatientOrientation: where rows, then columns, lead to."""
-    if any(toward) and toward not in (["L", "F"], ["R", "F"]):
-        raise UnsupportedImageError(
-            "PatientOrientation says that the film is lateral, rotated or upside down, but rows "
-            "along left or right and columns towards the feet are needed; choose the frontal "
-            "film, or have it stored upright."
-        )
-
-
-def _is_frontal(found: set[str]) -> bool:
-    return bool(found & words.FRONTAL_WORDS) and not found & words.LATERAL_WORDS
-
-
-def _codes(header: Dataset, keyword: str) -> list[tuple[str, str]]:
-    return [
-        (str(item.get("CodeValue", "")), str(item.get("CodingSchemeDesignator", "")))
-        for item in header.get(keyword) or []
-    ]
-
-
 def _check_decoder(syntax: UID) -> None:
     if is_native(syntax):
         return
@@ -222,25 +147,6 @@ def _check_decoder(syntax: UID) -> None:
             f"The pixels are compressed as {_shown(syntax)}, for which no decoder is installed; "
             "send the film uncompressed, or as JPEG, JPEG-LS, JPEG 2000 or RLE."
         )
-
-
-def _says_chest(found: set[str]) -> bool:
-    return bool(found & words.CHEST_WORDS) and not found & words.NOT_CHEST_WORDS
-
-
-def _words(value: object) -> set[str]:
-    return {word for word in re.split(r"[\W_\d]+", str(value or "").upper()) if word}
-
-
-def _view_words(value: object) -> set[str]:
-    """Split a description into words, reading "p.a." and "a-p" as one word each."""
-    return _words(re.sub(r"(?i)\b([AP])[.\-/] ?([AP])\b", r"\1\2", str(value or "")))
-
-
-def _values(value: object) -> list[object]:
-    if value is None or value == "":
-        return []
-    return [value] if isinstance(value, str) else list(value)  # type: ignore[call-overload]
 
 
 def _integer(header: Dataset, keyword: str, default: int) -> int:

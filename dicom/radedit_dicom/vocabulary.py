@@ -156,29 +156,6 @@ FILM_CLASSES: frozenset[UID] = frozenset(
 FILM_MODALITIES = frozenset({"CR", "DX"})
 SYNTHETIC_MODALITIES = FILM_MODALITIES | {"OT", "SC"}
 
-#: Words (upper case) that say chest, in the languages consoles are set to.
-CHEST_WORDS = frozenset(
-    {"CHEST", "THORAX", "TORAX", "TORACE", "TÓRAX", "LUNG", "LUNGS", "LUNGE", "POUMON", "POUMONS"}
-)
-#: Words that say the chest is not what is shown, although a chest word may stand beside them.
-NOT_CHEST_WORDS = frozenset({"SPINE", "RIB", "RIBS", "STERNUM", "CLAVICLE"})
-
-#: Anatomic region codes (value, scheme) for the chest: SNOMED CT and its SRT forerunner.
-CHEST_REGIONS = frozenset(
-    {("51185008", "SCT"), ("43799004", "SCT"), ("39607008", "SCT"), ("T-D3000", "SRT")}
-    | {("T-D3000", "SNM3"), ("T-28000", "SRT")}
-)
-FRONTAL_WORDS = frozenset({"AP", "PA", "FRONTAL"})
-#: View codes (value, scheme) of frontal films: SNOMED CT and its SRT forerunner (CID 4010).
-FRONTAL_VIEWS = frozenset(
-    {("399348003", "SCT"), ("272479007", "SCT"), ("399033003", "SCT")}
-    | {("R-10206", scheme) for scheme in ("SRT", "SNM3")}
-    | {("R-10214", "SRT"), ("R-10214", "SNM3"), ("R-40888", "SRT"), ("R-10202", "SRT")}
-)
-LATERAL_WORDS = frozenset(
-    {"LAT", "LATERAL", "LATERALE", "SEITLICH", "PROFIL", "DECUB", "DECUBITUS", "OBLIQUE"}
-)
-
 
 def scheme_identification() -> list[CodingSchemeIdentificationItem]:
     """Declare the private scheme, for CodingSchemeIdentificationSequence (0008,0110).

@@ -156,14 +156,14 @@ def test_a_region_code_may_say_chest_when_no_body_part_does(make_dataset):
     chest = {"BodyPartExamined": None, "SOPClassUID": DigitalXRayImageStorageForPresentation}
     chest["Modality"] = "DX"
     read_film(make_dataset(**chest, AnatomicRegionSequence=region("51185008", "SCT")))
-    with pytest.raises(UnsupportedImageError, match="not the chest"):
+    with pytest.raises(UnsupportedImageError, match="not known as the chest"):
         read_film(make_dataset(**chest, AnatomicRegionSequence=region("69536005", "SCT")))
 
 
 REFUSED: list[tuple[dict[str, Any], str]] = [
-    ({"BodyPartExamined": "EXTREMITY"}, "not the chest"),
-    ({"BodyPartExamined": "HAND", "StudyDescription": "CHEST"}, "not the chest"),
-    ({"BodyPartExamined": None}, "says that the film shows a chest"),
+    ({"BodyPartExamined": "EXTREMITY"}, "not known as the chest"),
+    ({"BodyPartExamined": "HAND", "StudyDescription": "CHEST"}, "not known as the chest"),
+    ({"BodyPartExamined": None}, "known that the film shows a chest"),
     ({"BodyPartExamined": None, "StudyDescription": "Thorax spine"}, "shows a chest"),
     ({"ViewPosition": "LL"}, "lateral"),
     ({"ViewPosition": "RL"}, "lateral"),
@@ -178,10 +178,10 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"ViewPosition": None, "ViewCodeSequence": region("399173006", "SCT")}, "lateral"),
     ({"ViewPosition": None, "ViewCodeSequence": region("399312000", "SCT")}, "oblique"),
     ({"ViewPosition": None, "SeriesDescription": "Thorax seitlich"}, "lateral"),
-    ({"ViewPosition": None, "PatientOrientation": None}, "says that the film is frontal"),
+    ({"ViewPosition": None, "PatientOrientation": None}, "known that the film is frontal"),
     (
         {"ViewPosition": None, "PatientOrientation": None, "SeriesDescription": "Chest 2 views"},
-        "says that the film is frontal",
+        "known that the film is frontal",
     ),
     ({"PatientOrientation": ["F", "R"]}, "rotated"),
     ({"PatientOrientation": ["L", "H"]}, "upside down"),
@@ -250,7 +250,7 @@ def make_dataset_unchecked(make_dataset, pixels, attributes) -> Dataset:
 
 
 def test_the_extremity_of_the_samples_is_refused(rg3):
-    with pytest.raises(UnsupportedImageError, match="not the chest"):
+    with pytest.raises(UnsupportedImageError, match="not known as the chest"):
         read_film(rg3)
 
 

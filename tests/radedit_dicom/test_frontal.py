@@ -69,7 +69,7 @@ def test_the_newest_frontal_original_is_chosen_and_every_other_has_its_reason(st
     assert choice.passed_over["prior"] == frontal.PRIOR
     assert choice.passed_over["report"] == frontal.NO_IMAGE
     assert "lateral" in choice.passed_over["lateral"]
-    assert "not the chest" in choice.passed_over["knee"]
+    assert "not known as the chest" in choice.passed_over["knee"]
     assert "synthetic" in choice.passed_over["edited"]
     for reason in choice.passed_over.values():
         assert reason.endswith(".")
@@ -130,7 +130,7 @@ def test_the_real_film_is_chosen_and_the_extremity_is_not(rg1, rg3) -> None:
     views = {path: View.of(pydicom.dcmread(path, stop_before_pixels=True)) for path in (rg1, rg3)}
     choice = choose_frontal(views)
     assert choice.chosen == (rg1,)
-    assert "not the chest" in choice.passed_over[rg3]
+    assert "not known as the chest" in choice.passed_over[rg3]
 
 
 KINDS = st.fixed_dictionaries(

@@ -102,7 +102,7 @@ BAD_FILMS = {
     "no-dicom": BadFilm(lambda *_: b"GIF89a, no film at all\n" * 40, 400, "no readable DICOM"),
     "empty-file": BadFilm(lambda *_: b"", 400, "no readable DICOM"),
     "no-pixels": BadFilm(lambda d, _: edited(d, PixelData=None), 422, "no pixel data"),
-    "no-chest": BadFilm(lambda _, rg3: extremity(rg3), 422, "not the chest"),
+    "no-chest": BadFilm(lambda _, rg3: extremity(rg3), 422, "not known as the chest"),
     "lateral": BadFilm(lambda d, _: edited(d, ViewPosition="LL"), 422, "lateral"),
     "lateral-by-orientation": BadFilm(
         lambda d, _: edited(d, PatientOrientation=["A", "F"]), 422, "lateral"

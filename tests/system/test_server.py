@@ -115,7 +115,7 @@ REFUSALS = [
     ({"prompt": "x", "image": "/etc/hostname"}, {}, 404, "There is no image"),
     ({"prompt": "x", "label": "/etc/hostname"}, {}, 400, "label is a path"),
     ({"prompt": "x"}, {"model": "nope"}, 404, "There is no model 'nope' here; there are radedit."),
-    ({"prompt": "x"}, {"image": EXTREMITY}, 422, "not the chest"),
+    ({"prompt": "x"}, {"image": EXTREMITY}, 422, "not known as the chest"),
     ({"prompt": "x", "model": ["radedit"]}, {}, 404, "There is no model"),
     ({"prompt": "x", "masks": [1]}, {}, 400, "masks is no object"),
     ({"prompt": "x", "masks": {"a": "!"}}, {}, 400, "the mask 'a' is no PNG file"),

@@ -37,7 +37,12 @@ _VARIABLES: Final[Mapping[str, tuple[str, type]]] = MappingProxyType(
         "RADEDIT_REMOTE_MAX_MB": ("remote_max_mb", int),
     }
 )
-_TOP: Final = {key: kind for key, kind in _VARIABLES.values()} | {"defaults": dict, "models": dict}
+_TOP: Final = {key: kind for key, kind in _VARIABLES.values()} | {
+    "defaults": dict,
+    "models": dict,
+    "words": dict,  # read by radedit_dicom, which judges films
+}
+_WORDS: Final = {"chest": list, "frontal": list, "other_views": list}
 _MODEL: Final = {
     "title": str,
     "licence": str,
@@ -103,6 +108,7 @@ def _read(path: Path) -> dict[str, Any]:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ParameterError(f"The settings file {path} is not valid TOML: {error}.") from error
     _typed(tree, _TOP, str(path))
+    _check_words(tree.get("words", {}), f"{path}, words")
     if tree.get("pseudonym_key_file"):
         tree["pseudonym_key_file"] = _beside(path, tree["pseudonym_key_file"])
     for name, model in tree.get("models", {}).items():
@@ -119,6 +125,13 @@ def _read(path: Path) -> dict[str, Any]:
             if "folder" in component:
                 component["folder"] = _beside(path, component["folder"])
     return tree
+
+
+def _check_words(table: Any, where: str) -> None:
+    _typed(table, _WORDS, where)
+    for key, value in table.items():
+        if not all(isinstance(word, str) and word.strip(" *") for word in value):
+            raise ParameterError(f"{where}: '{key}' holds something else than words; correct it.")
 
 
 def _beside(path: Path, named: str) -> str:
