@@ -184,16 +184,34 @@ def _decode(dataset: Dataset) -> Stored:
         _check_native_length(dataset)
     else:
         _check_codestream(dataset)
+    decoded = decode_frame(dataset)
+    if decoded.shape != (dataset.Rows, dataset.Columns):
+        raise _truncated("another size")
+    return _masked(decoded, int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1)
+
+
+def decode_frame(dataset: Dataset, index: int | None = None) -> NDArray[Any]:
+    """Decode one frame of an object whose declared sizes were looked at before.
+
+    Parameters
+    ----------
+    dataset : pydicom.Dataset
+        With ``file_meta`` and its pixel data.
+    index : int, optional
+        Of the frame; None = all there are.
+
+    Raises
+    ------
+    UnsupportedImageError
+        It cannot be decoded.
+    """
     try:
-        decoded = pixel_array(dataset)
+        return pixel_array(dataset, index=index)
     except BaseException as error:
         # A panic of the RLE decoder, written in Rust, is no Exception and cannot be imported.
         if not isinstance(error, _DECODE_ERRORS) and type(error).__name__ != "PanicException":
             raise
         raise _truncated(type(error).__name__) from None
-    if decoded.shape != (dataset.Rows, dataset.Columns):
-        raise _truncated("another size")
-    return _masked(decoded, int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1)
 
 
 def _masked(decoded: NDArray[Any], bits_stored: int, signed: bool) -> Stored:
@@ -220,7 +238,7 @@ def _check_codestream(dataset: Dataset) -> None:
     """Compare the size inside a compressed frame with the header, before decoding it."""
     try:
         frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
-        size = _codestream_size(frame)
+        size = codestream_size(frame)
     except (StopIteration, ValueError, LookupError, struct.error, EOFError) as error:
         raise _truncated(type(error).__name__) from None
     # JPEG, JPEG-LS and JPEG 2000 all end with FFD9; some decoders fill in what is missing.
@@ -233,7 +251,7 @@ def _check_codestream(dataset: Dataset) -> None:
         )
 
 
-def _codestream_size(frame: bytes) -> tuple[int, int] | None:
+def codestream_size(frame: bytes) -> tuple[int, int] | None:
     """Rows and columns as a JPEG, JPEG-LS or JPEG 2000 codestream declares them.
 
     Source: ISO/IEC 10918-1 B.2.2 (SOFn), 14495-1 C.2.2 (SOF55), 15444-1 A.5.1 (SIZ). None

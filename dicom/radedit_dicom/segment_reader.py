@@ -6,19 +6,26 @@ can bring back to them.
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.pixels.utils import pixel_array
+from pydicom.encaps import generate_frames
 from pydicom.uid import SegmentationStorage
 
-from radedit_dicom.errors import SegmentNotFoundError
-from radedit_dicom.film import MAX_PIXELS, Film
+from radedit_dicom.errors import SegmentNotFoundError, UnsupportedImageError
+from radedit_dicom.film import MAX_PIXELS, Film, codestream_size, decode_frame
 from radedit_dicom.gate import is_native
 from radedit_dicom.segment_grid import placement, unusable
 from radedit_dicom.segmentation import MAX_SEGMENTS
 from radedit_dicom.vocabulary import LABEL_MAP_CLASS
 
+#: Pixels of all masks together, and of all frames they are made of: `MAX_SEGMENTS` on a film of
+#: 8 million. A few kilobytes, compressed, can declare far more.
+MAX_MASK_PIXELS = MAX_SEGMENTS * 8 * 1024 * 1024
 _SHOWN = 20  # labels in a sentence
 _CODE_VALUES = ("CodeValue", "LongCodeValue", "URNCodeValue")
 
@@ -125,26 +132,59 @@ def _codes(item: Dataset) -> set[str]:
 def _masks(dataset: Dataset, film: Film, numbers: set[int]) -> dict[int, Mask]:
     """Give the segments of those numbers on the film's grid."""
     _check(dataset, film)
+    if len(numbers) * film.stored.size > MAX_MASK_PIXELS:
+        raise unusable(f"it has {len(numbers)} segments, which are too many on a film of this size")
     place = placement(dataset, film)
-    try:
-        frames = np.asarray(pixel_array(dataset))
-    except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
-        raise unusable(f"its pixels cannot be decoded ({type(error).__name__})") from None
-    frames = frames.reshape((-1, int(dataset.Rows), int(dataset.Columns)))
     if dataset.SOPClassUID == LABEL_MAP_CLASS:
-        return {n: place.mask(np.any(frames == n, axis=0)) for n in numbers}
-    if dataset.get("SegmentationType") == "FRACTIONAL":
-        inside = frames * 2.0 >= float(dataset.get("MaximumFractionalValue") or 255)
+        owners: list[set[int]] = [numbers] * int(dataset.get("NumberOfFrames") or 1)
     else:
-        inside = frames != 0
-    owners = _frame_segments(dataset, len(frames))
-    if not set(owners) <= set(_labels(dataset)):
-        raise unusable("a frame belongs to a segment that is not described")
-    masks = {number: np.zeros(frames.shape[1:], dtype=np.bool_) for number in numbers}
-    for number, frame in zip(owners, inside, strict=True):
-        if number in masks:
-            masks[number] |= frame
-    return {number: place.mask(mask) for number, mask in masks.items()}
+        owners = [{n} & numbers for n in _frame_segments(dataset)]
+    inside = _inside(dataset)
+    masks = {n: np.zeros((int(dataset.Rows), int(dataset.Columns)), np.bool_) for n in numbers}
+    wanted = [index for index, found in enumerate(owners) if found]
+    for index, frame in zip(wanted, _frames(dataset, wanted), strict=True):
+        for number in owners[index]:
+            masks[number] |= inside(frame, number)
+    return {number: place.mask(masks.pop(number)) for number in list(masks)}
+
+
+def _inside(dataset: Dataset) -> Callable[[NDArray[Any], int], Mask]:
+    """Tell how the pixels of a frame that are inside a segment are known."""
+    if dataset.SOPClassUID == LABEL_MAP_CLASS:
+        return lambda frame, number: np.asarray(frame == number)
+    if dataset.get("SegmentationType") == "FRACTIONAL":
+        most = dataset.get("MaximumFractionalValue") or 255
+        if not isinstance(most, int):
+            raise unusable("it states no maximum of its fractions")
+        least = (most + 1) // 2
+        return lambda frame, _: np.asarray(frame >= least)
+    return lambda frame, _: np.asarray(frame != 0)
+
+
+def _frames(dataset: Dataset, wanted: Sequence[int]) -> Iterator[NDArray[Any]]:
+    """Decode frames one after the other, so that one at a time is in memory."""
+    shape = (int(dataset.Rows), int(dataset.Columns))
+    is_packed = dataset.get("BitsAllocated") == 1 and is_native(dataset.file_meta.TransferSyntaxUID)
+    for index in wanted:
+        try:
+            frame = _unpacked(dataset, index) if is_packed else decode_frame(dataset, index)
+        except UnsupportedImageError:
+            raise unusable("its pixels cannot be decoded") from None
+        if frame.shape != shape:
+            raise unusable("its pixels are of another shape than it declares")
+        yield frame
+
+
+def _unpacked(dataset: Dataset, index: int) -> NDArray[np.uint8]:
+    """Take one frame out of packed bits (PS3.5 8.1.1), which need not begin with a byte.
+
+    pydicom 3.0.2 fails on such a frame, and would have to unpack all of them.
+    """
+    shape = (int(dataset.Rows), int(dataset.Columns))
+    first, skipped = divmod(index * shape[0] * shape[1], 8)
+    packed = np.frombuffer(dataset.PixelData, np.uint8)[first:]
+    bits = skipped + shape[0] * shape[1]
+    return np.unpackbits(packed[: -(-bits // 8)], bitorder="little")[skipped:bits].reshape(shape)
 
 
 def _check(dataset: Dataset, film: Film) -> None:
@@ -154,16 +194,34 @@ def _check(dataset: Dataset, film: Film) -> None:
     if not isinstance(rows, int) or not isinstance(columns, int) or rows < 1 or columns < 1:
         raise unusable("it declares no size")
     frames = int(dataset.get("NumberOfFrames") or 1)
-    if frames < 1 or frames * rows * columns > MAX_SEGMENTS * MAX_PIXELS // 4:
+    pixels = frames * rows * columns
+    if frames < 1 or rows * columns > MAX_PIXELS or pixels > MAX_MASK_PIXELS:
         raise unusable(f"it declares {frames} frames of {rows} x {columns}")
     if not dataset.get("SegmentSequence") or not dataset.get("PixelData"):
         raise unusable("it has no segments or no pixels")
     if is_native(dataset.file_meta.TransferSyntaxUID):
-        bits = frames * rows * columns * int(dataset.get("BitsAllocated") or 0)
+        bits = pixels * int(dataset.get("BitsAllocated") or 0)
         if len(dataset.PixelData) < (bits + 7) // 8:
             raise unusable("its pixel data are truncated")
+    else:
+        _check_codestreams(dataset, frames)
     if not refers_to(dataset, film):
         raise unusable("it does not refer to this film")
+
+
+def _check_codestreams(dataset: Dataset, frames: int) -> None:
+    """Compare the size inside each compressed frame with the declared one, before decoding any."""
+    declared = (int(dataset.Rows), int(dataset.Columns))
+    found = 0
+    try:
+        for frame in generate_frames(dataset.PixelData, number_of_frames=frames):
+            found += 1
+            if codestream_size(frame) not in (None, declared):
+                raise unusable("its compressed pixels are of another size than it declares")
+    except (LookupError, ValueError, struct.error, EOFError) as error:
+        raise unusable(f"its pixels cannot be decoded ({type(error).__name__})") from None
+    if found != frames:
+        raise unusable(f"it declares {frames} frames and holds {found}")
 
 
 def _labels(dataset: Dataset) -> dict[int, str]:
@@ -184,10 +242,10 @@ def _number(item: Dataset) -> int:
     return number
 
 
-def _frame_segments(dataset: Dataset, frames: int) -> list[int]:
+def _frame_segments(dataset: Dataset) -> list[int]:
     """Segment number of each frame, from its own or the shared functional groups."""
     groups = dataset.get("PerFrameFunctionalGroupsSequence") or []
-    if len(groups) != frames:
+    if len(groups) != int(dataset.get("NumberOfFrames") or 1):
         raise unusable("it does not say which segment each frame belongs to")
     shared = dataset.get("SharedFunctionalGroupsSequence") or [Dataset()]
     numbers = []
@@ -198,4 +256,6 @@ def _frame_segments(dataset: Dataset, frames: int) -> list[int]:
         if not found:
             raise unusable("it does not say which segment each frame belongs to")
         numbers.append(int(found[0].ReferencedSegmentNumber))
+    if not set(numbers) <= set(_labels(dataset)):
+        raise unusable("a frame belongs to a segment that is not described")
     return numbers

@@ -22,7 +22,12 @@ from radedit_dicom.errors import DicomError
 from radedit_dicom.film import Film
 from radedit_dicom.orientation import axis_map, turned
 from radedit_dicom.parsing import SUFFIXES, parse
-from radedit_dicom.segment_reader import read_segmentation, segment_labels, select_mask
+from radedit_dicom.segment_reader import (
+    MAX_MASK_PIXELS,
+    read_segmentation,
+    segment_labels,
+    select_mask,
+)
 
 Mask = NDArray[np.bool_]
 NIFTI_HEADER_BYTES = 352  # the least that lies in front of the pixels
@@ -100,6 +105,11 @@ def read_labels(path: Path, names: Mapping[str, int], film: Film) -> dict[str, M
     values = np.unique(pixels)
     if pixels.shape != film.shape or len(values) > MAX_LABELS or (values != np.rint(values)).any():
         raise MaskError(f"'{path.name}' is no label image, whose pixels are a few whole numbers.")
+    if (len(values) + len(names)) * film.stored.size > MAX_MASK_PIXELS:
+        raise MaskError(
+            f"'{path.name}' holds {len(values)} labels, too many on a film of this size; write "
+            "fewer of them into one file."
+        )
     unnamed = {str(int(value)): int(value) for value in values if value not in (0, *names.values())}
     return {label: np.asarray(pixels == number) for label, number in {**unnamed, **names}.items()}
 
