@@ -108,7 +108,7 @@ def test_what_asks_for_more_than_the_bound_is_refused_before_it_is_decoded(
     assert len(read_segmentation(read, film)) == 3
     monkeypatch.setattr(segment_reader, "MAX_MASK_PIXELS", pixels - 1)
     read.PixelData = b"\xff" * 8  # it would be found truncated, were it looked at
-    with pytest.raises(UnsupportedImageError, match="declares 3 frames|has 3 segments|truncated"):
+    with pytest.raises(UnsupportedImageError, match=r"declares 3 frames|has 3 segments|truncated"):
         read_segmentation(read, film)
 
 
