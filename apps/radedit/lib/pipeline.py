@@ -26,7 +26,7 @@ from radedit.lib.edit.course import Course, DenoiseRows, Hooks, stoppable
 from radedit.lib.edit.inversion import draw_noise_batch, invert
 from radedit.lib.edit.methods import METHODS
 from radedit.lib.edit.precision import resolve
-from radedit.lib.edit.radedit import Conditioning, EditMasks, Plan
+from radedit.lib.edit.radedit import Conditioning, EditMasks, Plan, resumed
 from radedit.lib.edit.schedule import Schedule
 from radedit.lib.kept import Kept, inversion_key
 from radedit.lib.lifted import laid_over
@@ -238,7 +238,7 @@ class Editor:
     ) -> torch.Tensor:
         hooks, resume = course.hooks, course.resume
         if resume is not None and resume.done == len(schedule):
-            return resume.delta.to(x0.device)
+            return resumed(resume, schedule, x0)
         requests = [p.case.request for p in prepared]
         conditioning = Conditioning(
             cond=backbone.encode_text([r.prompt for r in requests]),

@@ -44,6 +44,7 @@ __all__ = [
     "clean_change",
     "delta_step",
     "radedit",
+    "resumed",
 ]
 
 
@@ -136,7 +137,7 @@ class Plan:
 
 
 def _check(x0: Tensor, masks: EditMasks, plan: Plan) -> None:
-    n, channels, height, width = x0.shape
+    n, _, height, width = x0.shape
     if masks.edit.shape != (n, 1, height, width):
         raise MaskError(
             f"The masks are {tuple(masks.edit.shape)}; expected {(n, 1, height, width)} "
@@ -146,9 +147,6 @@ def _check(x0: Tensor, masks: EditMasks, plan: Plan) -> None:
     for name, value in (("noise", plan.noise), ("e_inv", plan.e_inv)):
         if value is not None and tuple(value.shape) != expected:
             raise ValueError(f"{name} is {tuple(value.shape)}; expected {expected}.")
-    kept = (n, channels * plan.schedule.order, height, width)
-    if plan.resume is not None and plan.resume.delta.shape != kept:
-        raise ValueError(f"delta is {tuple(plan.resume.delta.shape)}; expected {kept}.")
 
 
 class _State(NamedTuple):
@@ -158,16 +156,47 @@ class _State(NamedTuple):
     clean_change: Tensor
 
     @classmethod
-    def begun(cls, plan: Plan, x0: Tensor) -> _State:
+    def begun(cls, resume: Resume | None, schedule: Schedule, x0: Tensor) -> _State:
         zero = torch.zeros_like(x0)
-        if plan.resume is None:
+        if resume is None:
             return cls(zero, zero)
-        kept = plan.resume.delta.to(x0)
-        return cls(*kept.chunk(2, dim=1)) if plan.schedule.order == 2 else cls(kept, zero)
+        n, channels, height, width = x0.shape
+        expected = (n, channels * schedule.order, height, width)
+        if resume.delta.shape != expected:
+            raise ValueError(f"delta is {tuple(resume.delta.shape)}; expected {expected}.")
+        kept = resume.delta.to(x0)
+        return cls(*kept.chunk(2, dim=1)) if schedule.order == 2 else cls(kept, zero)
 
     def kept(self, schedule: Schedule) -> Tensor:
         """Everything that the rest of the edit needs, as `Resume.delta`."""
         return torch.cat(self, dim=1) if schedule.order == 2 else self.delta
+
+
+def resumed(resume: Resume, schedule: Schedule, x0: Tensor) -> Tensor:
+    """Give delta_0 of an edit that was interrupted behind its last step.
+
+    What `radedit` returns then, without a prompt, a mask or an inversion.
+
+    Parameters
+    ----------
+    resume : Resume
+        Its `done` is the number of steps of the schedule.
+    schedule : Schedule
+    x0 : float [N, C, h, w]
+
+    Returns
+    -------
+    As that of `radedit`.
+
+    Raises
+    ------
+    RadEditError
+        The result is not finite.
+    ValueError
+        The resumed delta has another shape than schedule and latents ask for.
+    """
+    clean = x0.to(torch.promote_types(x0.dtype, torch.float32))
+    return finite(_State.begun(resume, schedule, clean).delta)
 
 
 def clean_change(delta: Tensor, eps_change: Tensor, step: Step) -> Tensor:
@@ -265,7 +294,7 @@ def radedit(
     m_edit = masks.edit.to(device, dtype)
     m_keep = torch.zeros_like(m_edit) if masks.keep is None else masks.keep.to(device, dtype)
     done = 0 if plan.resume is None else plan.resume.done
-    state = _State.begun(plan, clean)
+    state = _State.begun(plan.resume, plan.schedule, clean)
     for step in plan.schedule:
         if step.index < done:
             continue
