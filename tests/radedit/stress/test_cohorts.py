@@ -13,12 +13,11 @@ import pytest
 from pydicom import dcmread
 from pydicom.uid import generate_uid
 
-from radedit.lib.errors import ParameterError
 from radedit.lib.phantom.studies import Order, write_studies
 from radedit.lib.phantom.world import World
 from radedit.lib.selection import of_folder
 from radedit.lib.settings import load_settings
-from radedit.lib.stress.archive_cohort import ArchiveCohort, open_cohort, read_labels
+from radedit.lib.stress.archive_cohort import ArchiveCohort, open_cohort
 from radedit.lib.stress.phantom_cohort import PhantomCohort
 from radedit.lib.stress.suite import Edit, Group
 from radedit.lib.stress.variants import drawn_masks
@@ -182,7 +181,7 @@ def corrupted(studies: Path, tmp_path: Path) -> Path:
     )
     stranger.save_as(films[3])
     uid = str(dcmread(films[1], stop_before_pixels=True).SOPInstanceUID)
-    by_uid[uid]["pneumothorax"] = "maybe"  # labels that are none, and that contradict
+    by_uid[uid]["pneumothorax"] = ""  # a label that nobody knows, and some that contradict
     contradicting = {**by_uid[str(other.SOPInstanceUID)], "pneumothorax": "0"}
     write_table(folder / "labels.csv", [*rows, contradicting])
     return folder
@@ -192,7 +191,6 @@ def test_everything_wrong_with_a_cohort_is_found_and_said(corrupted: Path) -> No
     problems = {problem.kind: problem for problem in opened(corrupted).problems}
     counts = {kind: problem.count for kind, problem in problems.items()}
     assert counts == {
-        "labels that are none": 1,
         "labels that contradict": 1,
         "films there twice": 1,
         "films that cannot be read": 1,
@@ -300,9 +298,14 @@ def test_a_cohort_is_looked_at_without_holding_its_pixels(studies: Path, tmp_pat
     assert peak_of(12) < peak_of(3) + 2 * 1024 * 1024, "nine more films cost less than one"
 
 
-def test_a_table_without_uids_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "labels.csv").write_text("file,pneumothorax\na,1\n")
-    with pytest.raises(ParameterError, match="sop_instance_uid"):
-        read_labels(tmp_path / "labels.csv")
-    with pytest.raises(ParameterError, match="cannot be read"):
-        read_labels(tmp_path / "none.csv")
+def test_a_lateral_of_the_table_is_told_as_a_lateral(studies: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "lateral"
+    shutil.copytree(studies, folder)
+    path = sorted(folder.rglob("film.dcm"))[0]
+    film = dcmread(path)
+    film.ViewPosition = "LL"
+    film.save_as(path)
+    problems = {problem.kind: problem for problem in opened(folder).problems}
+    assert list(problems) == ["films passed over"]
+    assert "lateral" in problems["films passed over"].sentence
+    assert problems["films passed over"].loses

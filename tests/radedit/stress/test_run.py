@@ -389,3 +389,29 @@ def test_a_second_run_in_the_same_folder_is_refused_and_changes_nothing(
         run(replace(done, out=tmp_path / "busy"), lambda i, n: None, editor)
     assert (tmp_path / "busy" / FILE).read_bytes() == before
     run(replace(done, out=tmp_path / "busy"), lambda i, n: None, editor)  # let go of
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda table: table.replace(",1,", ",-1,"), "neither 0, 1 nor empty"),
+        (lambda table: table.replace("pneumothorax,text", "effusion,text"), "no column"),
+        (lambda table: table.replace(",1,", ",0,"), "No film is for an edit"),
+        (lambda table: None, "no table of labels"),
+    ],
+)
+def test_labels_that_cannot_be_used_end_the_run_before_its_first_edit(
+    change: Callable[[str], str | None], said: str, tmp_path: Path
+) -> None:
+    studies, out = tmp_path / "studies", tmp_path / "out"
+    (tmp_path / "mine.toml").write_text(own_suite())
+    table = change("\n".join(own_films(studies, 1)) + "\n")
+    if table is not None:
+        (studies / "labels.csv").write_text(table)
+    arguments = ["stress", str(tmp_path / "mine.toml"), "--archive", str(studies)]
+    arguments += ["--out", str(out), "--victim", "pneumothorax-robust"]
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 1
+    assert said in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not list(out.rglob("*.npz"))

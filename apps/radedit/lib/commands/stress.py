@@ -117,6 +117,7 @@ def _cohort(
     from radedit.lib.selection import of_archive, of_folder
     from radedit.lib.settings import load_settings
     from radedit.lib.stress.archive_cohort import open_cohort
+    from radedit.lib.stress.label_table import needed_labels
     from radedit_dicom.cache import Cache
     from radedit_dicom.frontal import Wanted
 
@@ -128,7 +129,24 @@ def _cohort(
         selection = of_folder(local(archive), wanted)
         beside = local(archive) / (suite.cohort.labels or LABELS)
         table = labels or (beside if beside.is_file() else None)
-    return open_cohort(selection, at.archive, table, load_settings()), is_server(archive)
+    needed = needed_labels(suite)
+    if table is None and needed:
+        raise ParameterError(
+            f"The suite {suite.name} needs to know of each film whether it shows "
+            f"{' and '.join(sorted(needed))}, and there is no table of labels; write {LABELS} into "
+            "the folder, or name one with --labels."
+        )
+    cohort = open_cohort(selection, at.archive, table, load_settings(), needed)
+    if not any(cohort.is_for(edit) for edit in suite.edits):
+        labels_of = "; ".join(
+            " and ".join(f"{name} {int(value)}" for name, value in edit.where.items())
+            for edit in suite.edits
+        )
+        raise ParameterError(
+            f"No film is for an edit of the suite {suite.name}"
+            + (f": none has the labels {labels_of}." if len(cohort) else ": no film was found.")
+        )
+    return cohort, is_server(archive)
 
 
 def _tell(report: dict[str, Any], written: dict[str, str], as_json: bool) -> None:

@@ -1,44 +1,36 @@
 """A cohort out of a folder or an archive of DICOM studies, with what its films show in a CSV.
 
-The CSV has a column `sop_instance_uid`, one column of 0 and 1 for each label (empty = nobody
-knows), and may have `group`, `text`, `side` and `zone`. Everything about the films and the table
-that weakens what can be concluded is found here, before the run, and told with the result.
+The CSV (`label_table`) has a column `sop_instance_uid`, one column of 0 and 1 for each label (empty
+= nobody knows), and may have `group`, `text`, `side` and `zone`. Everything about the films and the
+table that weakens what can be concluded is found here, before the run, and told with the result.
 """
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import hmac
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydicom.dataset import Dataset
 
-from radedit.lib.errors import FilmError, ParameterError
+from radedit.lib.errors import FilmError
 from radedit.lib.selection import Selection
 from radedit.lib.settings import Settings
 from radedit.lib.sources import FilmSources
+from radedit.lib.stress.label_table import Labelled, read_labels
 from radedit.lib.stress.subjects import Problem, Subject
+from radedit.lib.stress.suite import Edit
 from radedit_dicom.archive import Archive
 from radedit_dicom.errors import DicomError
 from radedit_dicom.film import Film, read_film
 from radedit_dicom.frontal import View
+from radedit_dicom.parsing import is_uid, parse
 from radedit_dicom.study import qa_patient_id
 
-UID = "sop_instance_uid"
-WORDS = ("group", "text", "side", "zone")
-_VALUES = {"0": False, "1": True}
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """One row of the table: labels that are known, and words."""
-
-    present: Mapping[str, bool]
-    words: Mapping[str, str]
+_UNKNOWN = Labelled({}, {})
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +57,11 @@ class ArchiveCohort:
         """Count the films."""
         return len(self.films)
 
+    def is_for(self, edit: Edit) -> bool:
+        """Say whether any film is to be edited so, by what is known of it."""
+        known = (self.labels.get(uid, _UNKNOWN) for uid, _ in self.films)
+        return any(edit.is_for(labelled.present) for labelled in known)
+
     def subject(self, number: int) -> Subject:
         """Read one film.
 
@@ -78,7 +75,7 @@ class ArchiveCohort:
             film = read_film(path)
         except DicomError as error:
             raise FilmError(f"a film of the cohort cannot be read: {error}") from None
-        known = self.labels.get(uid, Labelled({}, {}))
+        known = self.labels.get(uid, _UNKNOWN)
         remotes = self.settings.remotes
         return Subject(
             key=_name_of_film(uid, self.settings.pseudonym_key),
@@ -106,56 +103,26 @@ def traits_of(film: Film) -> dict[str, str]:
     return {name: value for name, value in found.items() if value}
 
 
-def read_labels(path: Path) -> tuple[dict[str, Labelled], list[Problem]]:
-    """Read the table of labels.
-
-    Returns
-    -------
-    rows by SOP Instance UID, and what is wrong with the table
-
-    Raises
-    ------
-    ParameterError
-        It cannot be read, or has no column of UIDs.
-    """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            names = reader.fieldnames or []
-            rows = list(reader)
-    except (OSError, UnicodeDecodeError, csv.Error):
-        raise ParameterError("the table of labels cannot be read; give a CSV in UTF-8.") from None
-    if UID not in names:
-        raise ParameterError(f"the table of labels has no column {UID}; write one.")
-    found: dict[str, Labelled] = {}
-    odd = clashing = 0
-    for row in rows:
-        uid = (row.get(UID) or "").strip()
-        labels, wrong = _labels(row)
-        odd += wrong
-        if uid in found and found[uid].present != labels:
-            clashing += 1
-            labels = {k: v for k, v in found[uid].present.items() if labels.get(k) is v}
-        words = {k: str(row[k]).strip() for k in WORDS if (row.get(k) or "").strip()}
-        found[uid] = Labelled(labels, words)
-    return found, [
-        *_if(odd, "labels that are none", "cells are neither 0, 1 nor empty; they count for "
-             "nothing", "accuracy and gaps on the films they belong to"),
-        *_if(clashing, "labels that contradict", "films stand twice in the table with different "
-             "labels; what differs counts for nothing", "accuracy and gaps on those films"),
-    ]  # fmt: skip
-
-
 def open_cohort(
-    selection: Selection, archive: Archive, table: Path | None, settings: Settings
+    selection: Selection,
+    archive: Archive,
+    table: Path | None,
+    settings: Settings,
+    needed: Collection[str] | None = None,
 ) -> ArchiveCohort:
     """Look at all films of a selection and at their labels.
 
     Parameters
     ----------
     table : CSV of labels; None = nothing is known of any film
+    needed : labels that the table must have, as `label_table.read_labels`
+
+    Raises
+    ------
+    ParameterError
+        The table cannot be used.
     """
-    labels, problems = read_labels(table) if table is not None else ({}, [])
+    labels, problems = read_labels(table, needed) if table is not None else ({}, [])
     films = [_looked_at(path) for path in selection.films.values()]  # one at a time in memory
     seen = [film for film in films if film is not None]
     paths = {film.uid: film.path for film in seen}
@@ -164,8 +131,12 @@ def open_cohort(
     kept, more = _without_doubles(paths, pixels, patients, labels)
     problems += more
     spaceless = sum(not film.has_spacing and kept.get(film.uid) == film.path for film in seen)
+    absent = set(labels) - set(paths)
+    passed_over = _passed_over(selection, absent)
     problems += [
-        *_if(len(set(labels) - set(paths)), "missing films",
+        *(Problem("films passed over", count, f"{count} films of the table were passed over: {why}",
+                  "figures on the whole table") for why, count in passed_over.items()),
+        *_if(len(absent) - sum(passed_over.values()), "missing films",
              "films of the table are not in the archive", "figures on the whole table"),
         *_if(len(films) - len(seen), "films that cannot be read",
              "files are damaged or hold no film that can be read; they were left out",
@@ -189,16 +160,19 @@ def open_cohort(
     )
 
 
-def _labels(row: Mapping[str, str | None]) -> tuple[dict[str, bool], int]:
-    labels, wrong = {}, 0
-    for name, cell in row.items():
-        if name in (UID, *WORDS) or name is None or not (cell or "").strip():
-            continue
-        value = _VALUES.get(str(cell).strip())
-        wrong += value is None
-        if value is not None:
-            labels[name] = value
-    return labels, wrong
+def _passed_over(selection: Selection, absent: Collection[str]) -> dict[str, int]:
+    """Count films of the table that are there but were not chosen, by the reason; laterals, say."""
+    reasons: Counter[str] = Counter()
+    for name, why in selection.passed_over.items() if absent else ():
+        uid = name  # of an archive's films; those of a folder go by their path
+        if not is_uid(name):
+            try:
+                uid = str(parse(Path(name), pixels=False).get("SOPInstanceUID", ""))
+            except DicomError:
+                continue
+        if uid in absent:
+            reasons[why] += 1
+    return dict(reasons)
 
 
 def _without_doubles(

@@ -48,7 +48,7 @@ class Subject:
 
     def is_for(self, edit: Edit) -> bool:
         """Say whether the suite edits this film so."""
-        return all(self.present.get(label) is wanted for label, wanted in edit.where.items())
+        return edit.is_for(self.present)
 
     def said(self, text: str) -> str:
         """Fill in `{side}`, `{Side}` and `{zone}`."""

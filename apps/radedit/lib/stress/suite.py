@@ -109,6 +109,10 @@ class Edit:
     seeds: tuple[int, ...] = (0, 1, 2)
     doses: tuple[float, ...] = ()
 
+    def is_for(self, present: Mapping[str, bool]) -> bool:
+        """Say whether a film that shows this is edited so."""
+        return all(present.get(label) is wanted for label, wanted in self.where.items())
+
 
 @dataclass(frozen=True)
 class Controls:
