@@ -23,8 +23,8 @@ from radedit_dicom import vocabulary as words
 from radedit_dicom.conformance import claims_ours
 from radedit_dicom.errors import ConformanceError
 from radedit_dicom.film import Film
-from radedit_dicom.marks import anonymous, in_zone
-from radedit_dicom.segmentation import ALGORITHM_FAMILY, MAX_SEGMENTS, lay_in_plane
+from radedit_dicom.marks import in_zone
+from radedit_dicom.segmentation import ALGORITHM_FAMILY, MAX_SEGMENTS, lay_in_plane, unplaced
 from radedit_dicom.study import StudyContext
 
 DESCRIPTION = "MONAI Label: "
@@ -100,9 +100,8 @@ def build_label(film: Film, masks: Mapping[str, NDArray[np.bool_]], about: About
             f"There are {len(masks)} labels, but a segmentation takes 1 to {MAX_SEGMENTS}; "
             "save a label image with something in it."
         )
-    image = anonymous(film.header)
     segmentation = Segmentation(
-        source_images=[image],
+        source_images=[unplaced(film.header)],
         pixel_array=np.stack(list(masks.values()), axis=-1)[np.newaxis].astype(np.uint8),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[
@@ -128,7 +127,7 @@ def build_label(film: Film, masks: Mapping[str, NDArray[np.bool_]], about: About
     for name in ("Content", "Series", "InstanceCreation"):
         setattr(segmentation, f"{name}Date", now.strftime("%Y%m%d"))
         setattr(segmentation, f"{name}Time", now.strftime("%H%M%S.%f"))
-    lay_in_plane(segmentation, image)
+    lay_in_plane(segmentation, film.header)
     return segmentation
 
 

@@ -185,9 +185,24 @@ def _describe(image: Dataset, film: Film, provenance: Provenance, study: StudyCo
 
 
 def _copy_spacing(image: Dataset, header: Dataset) -> None:
-    for name in ("PixelSpacing", "ImagerPixelSpacing"):
+    """Copy the size of a pixel by what it means in this class (PS3.3 10.7.1.3, C.8.6.2).
+
+    Of a Secondary Capture readers take PixelSpacing, not the detector's; both being equal says
+    that nothing was calibrated. The size on a digitised film means what it says in this class
+    only, so another's is not copied; nor is a shape of pixels that a size states already.
+    """
+    names = ["PixelSpacing", "ImagerPixelSpacing"]
+    if header.SOPClassUID == image.SOPClassUID:
+        names.append("NominalScannedPixelSpacing")
+    for name in names:
         if positive_pair(header, name) is not None:
             image[name] = header[name]
+    if "PixelSpacing" not in image and "ImagerPixelSpacing" in image:
+        image.PixelSpacing = list(image.ImagerPixelSpacing)
+        return  # a calibration that the film may describe is not of this spacing
+    ratio = positive_pair(header, "PixelAspectRatio")
+    if ratio is not None and ratio[0] != ratio[1] and not any(name in image for name in names):
+        image.PixelAspectRatio = header.PixelAspectRatio
     if "PixelSpacing" in image and is_valid(header, "PixelSpacingCalibrationType"):
         image.PixelSpacingCalibrationType = str(header.PixelSpacingCalibrationType)
         if is_valid(header, "PixelSpacingCalibrationDescription"):

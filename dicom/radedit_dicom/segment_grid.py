@@ -18,7 +18,7 @@ from radedit_dicom.film import Film, positive_pair
 from radedit_dicom.orientation import axis_map, turned
 
 Mask = NDArray[np.bool_]
-_UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
+UPRIGHT = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,8 @@ def placement(dataset: Dataset, film: Film) -> Placement:
     frames = {str(holder.get("FrameOfReferenceUID") or "") for holder in (dataset, film.header)}
     if len(frames - {""}) > 1:
         raise unusable("its frame of reference is another one than the film's")
-    axes = _axes(_group(groups, shared, "PlaneOrientationSequence"), film)
+    orientation = _group(groups, shared, "PlaneOrientationSequence")
+    axes = _axes(orientation, film, bool(dataset.get("FrameOfReferenceUID")))
     size = np.array([int(dataset.Columns), int(dataset.Rows)], dtype=np.float64)
     along = [axis for axis, _ in axes]
     turned_size = size[along]  # the axes are exchanged or not, so the map is its own inverse
@@ -140,7 +141,7 @@ def _group(groups: list[Dataset], shared: Dataset, keyword: str) -> Dataset:
 def _position(groups: list[Dataset], shared: Dataset) -> tuple[float, ...] | None:
     """Give the one position of all frames; None = it is not stated."""
     stated = {
-        _numbers(_first(holder.get("PlanePositionSequence")), "ImagePositionPatient", 3)
+        numbers_of(_first(holder.get("PlanePositionSequence")), "ImagePositionPatient", 3)
         for holder in [*groups, shared]
     } - {None}
     if len(stated) > 1:
@@ -148,7 +149,8 @@ def _position(groups: list[Dataset], shared: Dataset) -> tuple[float, ...] | Non
     return stated.pop() if stated else None
 
 
-def _numbers(holder: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+def numbers_of(holder: Dataset, keyword: str, count: int) -> tuple[float, ...] | None:
+    """Read so many finite numbers; None for anything else."""
     value = holder.get(keyword)
     if value is None or isinstance(value, str | bytes | float | int) or len(value) != count:
         return None
@@ -157,13 +159,14 @@ def _numbers(holder: Dataset, keyword: str, count: int) -> tuple[float, ...] | N
 
 
 def _film_directions(film: Film) -> NDArray[np.float64]:
-    stated = _numbers(film.header, "ImageOrientationPatient", 6)
-    return np.array(stated or _UPRIGHT, dtype=np.float64).reshape(2, 3)
+    stated = numbers_of(film.header, "ImageOrientationPatient", 6)
+    return np.array(stated or UPRIGHT, dtype=np.float64).reshape(2, 3)
 
 
-def _axes(orientation: Dataset, film: Film) -> list[tuple[int, int]]:
-    stated = _numbers(orientation, "ImageOrientationPatient", 6)
-    if stated is None:
+def _axes(orientation: Dataset, film: Film, is_placed: bool) -> list[tuple[int, int]]:
+    stated = numbers_of(orientation, "ImageOrientationPatient", 6)
+    # Without a frame of reference that is written for viewers that hang without any orientation.
+    if stated is None or (stated == UPRIGHT and not is_placed):
         return [(0, 1), (1, 1)]
     axes = axis_map((np.array(stated).reshape(2, 3) @ _film_directions(film).T).tolist())
     if axes is None:
@@ -173,7 +176,7 @@ def _axes(orientation: Dataset, film: Film) -> list[tuple[int, int]]:
 
 def _corner(position: tuple[float, ...] | None, film: Film) -> NDArray[np.float64] | None:
     """Give (x, y) of the segmentation's first pixel in film pixels; None = a place is missing."""
-    place = _numbers(film.header, "ImagePositionPatient", 3)
+    place = numbers_of(film.header, "ImagePositionPatient", 3)
     if position is None or place is None or film.spacing_mm is None:
         return None
     offset_mm = _film_directions(film) @ (np.array(position) - np.array(place))

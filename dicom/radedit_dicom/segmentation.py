@@ -1,8 +1,8 @@
 """Masks as a DICOM Segmentation (PS3.3 A.51); `segment_reader` reads them back.
 
 Binary segments, since masks overlap and archives of today refuse label maps. One SEG per
-series, in its image's study, with a plane orientation although a projection has none:
-viewers read it and hang without (OHIF), or take only the last SEG of a series.
+series, in its image's study, since viewers take only the last SEG of a series. In a plane,
+although a projection has none: `lay_in_plane` says which reader needs what.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from highdicom import (
     AlgorithmIdentificationSequence,
     PixelMeasuresSequence,
     PlaneOrientationSequence,
+    PlanePositionSequence,
 )
 from highdicom.color import CIELabColor
 from highdicom.enum import CoordinateSystemNames
@@ -29,10 +30,16 @@ from radedit_dicom import vocabulary as words
 from radedit_dicom.errors import ConformanceError
 from radedit_dicom.film import positive_pair
 from radedit_dicom.marks import Reference, anonymous, mark, refer, series_number
+from radedit_dicom.parsing import is_uid
 from radedit_dicom.provenance import Provenance, edit_uid
+from radedit_dicom.segment_grid import UPRIGHT, numbers_of
 from radedit_dicom.study import StudyContext
 
 MAX_SEGMENTS = 64
+_NO_SPACING = "; no spacing: 1 mm = 1 pixel"
+_PLACE = ("FrameOfReferenceUID", "ImagePositionPatient", "ImageOrientationPatient")
+#: What tells the size of a film's pixels, what counts most in front.
+_SPACINGS = ("PixelSpacing", "ImagerPixelSpacing", "NominalScannedPixelSpacing")
 ALGORITHM_FAMILY = CodedConcept("123110", "DCM", "Artificial Intelligence")
 
 
@@ -140,7 +147,7 @@ def assemble(image: Dataset, masks: Mapping[str, NDArray[np.bool_]], maker: Make
     """
     _check_masks(image, masks)
     segmentation = Segmentation(
-        source_images=[anonymous(image)],
+        source_images=[unplaced(image)],
         pixel_array=np.stack(list(masks.values()), axis=-1)[np.newaxis].astype(np.uint8),
         segmentation_type=SegmentationTypeValues.BINARY,
         segment_descriptions=[
@@ -197,24 +204,61 @@ def _description(number: int, label: str, maker: Maker) -> SegmentDescription:
     )
 
 
+def unplaced(image: Dataset) -> Dataset:
+    """Copy an object for highdicom without identity, pixels and place.
+
+    Of a film in a frame of reference highdicom asks for a slice thickness, which none has;
+    `lay_in_plane` brings back where the film lies.
+    """
+    copied = anonymous(image)
+    for name in _PLACE:
+        if name in copied:
+            delattr(copied, name)
+    return copied
+
+
 def lay_in_plane(segmentation: Dataset, image: Dataset) -> None:
-    """Add orientation and spacing, which a projection without frame of reference lacks.
+    """Say where the masks lie: in the film's plane, in a form that every reader takes.
+
+    A projection needs none of it, but its readers do: OHIF hangs without an orientation,
+    highdicom opens no pixel measures without a slice thickness, and dcmqi (and so 3D Slicer)
+    nothing without pixel measures and a position in each frame. The plane starts at 0, as
+    readers assume of a film that states no place; its thickness means nothing. Where the film
+    does not know its spacing, 1 mm stands for a pixel, and the description says so.
 
     Parameters
     ----------
     segmentation : pydicom.Dataset
-        A SEG that highdicom built of one projection; changed in place.
+        A SEG that highdicom built of one `unplaced` projection; changed in place.
     image : pydicom.Dataset
         Its source.
     """
+    place = numbers_of(image, "ImagePositionPatient", 3)
+    turned = numbers_of(image, "ImageOrientationPatient", 6)
     shared = segmentation.SharedFunctionalGroupsSequence[0]
     shared.PlaneOrientationSequence = PlaneOrientationSequence(
-        coordinate_system=CoordinateSystemNames.PATIENT, image_orientation=(1, 0, 0, 0, 1, 0)
+        coordinate_system=CoordinateSystemNames.PATIENT, image_orientation=turned or UPRIGHT
     )
-    spacing = positive_pair(image, "PixelSpacing")
-    if spacing is not None:
-        shared.PixelMeasuresSequence = PixelMeasuresSequence(
-            pixel_spacing=list(spacing), slice_thickness=None
+    spacing = next(filter(None, (positive_pair(image, name) for name in _SPACINGS)), None)
+    if spacing is None:
+        about = str(segmentation.ContentDescription or "")[: 64 - len(_NO_SPACING)]
+        segmentation.ContentDescription = about + _NO_SPACING
+    shared.PixelMeasuresSequence = PixelMeasuresSequence(
+        pixel_spacing=spacing or _aspect(image), slice_thickness=1.0
+    )
+    for frame in segmentation.PerFrameFunctionalGroupsSequence:
+        frame.PlanePositionSequence = PlanePositionSequence(
+            coordinate_system=CoordinateSystemNames.PATIENT,
+            image_position=place or (0.0, 0.0, 0.0),
         )
+    if place and turned and is_uid(image.get("FrameOfReferenceUID", "")):
+        segmentation.FrameOfReferenceUID = image.FrameOfReferenceUID
+        segmentation.PositionReferenceIndicator = None
     segmentation.PatientOrientation = image.get("PatientOrientation") or None
     segmentation.BodyPartExamined = image.get("BodyPartExamined") or "CHEST"
+
+
+def _aspect(image: Dataset) -> tuple[float, float]:
+    """Give the spacing of a film that states the shape of its pixels at most: 1 mm wide."""
+    vertical, horizontal = positive_pair(image, "PixelAspectRatio") or (1.0, 1.0)
+    return vertical / horizontal, 1.0
