@@ -351,7 +351,8 @@ def test_textbook_form_agrees_fully_where_the_last_step_has_noise(gaussian: Any,
     case = in_float64(data.draw(cases()))
     drawn = case.plan.schedule
     solver = SOLVERS[drawn.order - 1]
-    schedule = make_schedule(AB, drawn.num_steps, drawn.skip, 0.9999, solver)
+    # Above AB[0]: condensed steps may end at t = 0, whose noise would otherwise be all there is.
+    schedule = make_schedule(AB, drawn.num_steps, drawn.skip, 0.99995, solver)
     case = replace(case, plan=replace(case.plan, schedule=schedule))
     f = gaussian()
     path, residual = textbook(f, case)

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 
@@ -27,9 +28,6 @@ SLOW = 1.5
 
 REFUSED = 30.0
 """From this many on it is refused: nobody means to wait for that."""
-
-GAIN = 1.2
-"""A precision has to be this much faster than float32 to be chosen unasked."""
 
 RIGHT = 0.02
 """Largest error (root mean square, of the result's) at which rounding is all that differs."""
@@ -67,7 +65,7 @@ def measure(name: str, device: str = "cpu") -> Speed:
     """
     exact, half = _work(torch.float32, device), _work(getattr(torch, name), device)
     best = [float("inf"), float("inf")]
-    with torch.inference_mode():
+    with torch.inference_mode(), _one_thread():
         true, found = exact().float(), half().float()  # and warm
         for _ in range(REPEATS):
             for n, work in enumerate((exact, half)):
@@ -81,8 +79,9 @@ def resolve(asked: str, device: str = "cpu") -> str:
 
     Parameters
     ----------
-    asked : one of `PRECISIONS`, or "auto": bfloat16 where the device has units for it, is faster
-        with them and right; float32 elsewhere
+    asked : one of `PRECISIONS`, or "auto": bfloat16 where the device has units for it, is right
+        with them and not slow; float32 elsewhere. The units decide, for times swing with what
+        else a machine does, and one machine must make the same pixels every day
     device : torch device
 
     Raises
@@ -94,7 +93,7 @@ def resolve(asked: str, device: str = "cpu") -> str:
         if not has_bfloat16_units(device):
             return "float32"
         speed = measure("bfloat16", device)
-        return "bfloat16" if speed.right and speed.times_float32 * GAIN <= 1 else "float32"
+        return "bfloat16" if speed.right and speed.times_float32 < SLOW else "float32"
     if asked != "float32":
         slower = measure(asked, device).times_float32
         if slower >= REFUSED:
@@ -139,18 +138,34 @@ def has_bfloat16_units(device: str) -> bool:
 
 
 def _work(dtype: torch.dtype, device: str) -> Callable[[], Tensor]:
-    """A product and a convolution of about 5 MFLOP each, the same numbers each time."""
+    """A product and a convolution of about 20 MFLOP each, the same numbers each time."""
     rng = torch.Generator().manual_seed(0)
-    a, b = (torch.randn(128, 128, generator=rng).to(device, dtype) for _ in range(2))
-    x = torch.randn(1, 32, 16, 16, generator=rng).to(device, dtype)
-    w = torch.randn(32, 32, 3, 3, generator=rng).to(device, dtype)
+    a, b = (torch.randn(208, 208, generator=rng).to(device, dtype) for _ in range(2))
+    x = torch.randn(1, 64, 16, 16, generator=rng).to(device, dtype)
+    w = torch.randn(64, 64, 3, 3, generator=rng).to(device, dtype)
     x = x.to(memory_format=torch.channels_last)
     return lambda: torch.cat([(a @ b).flatten(), conv2d(x, w, padding=1).flatten()])
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute in this thread alone: waiting for others of a busy machine would be measured too."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def _seconds(work: Callable[[], Tensor], device: str) -> float:
+    """Take the time of the device: on a CPU this thread's own, which no neighbour can stretch."""
+    if not device.startswith("cuda"):
+        begun = time.thread_time()
+        work()
+        return time.thread_time() - begun
+    torch.cuda.synchronize(device)
     begun = time.perf_counter()
     work()
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
+    torch.cuda.synchronize(device)
     return time.perf_counter() - begun
