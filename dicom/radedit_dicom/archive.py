@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from radedit_dicom.errors import ArchiveError
+from radedit_dicom.parsing import is_uid
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
-
-_UID = re.compile(r"[0-9.]{1,64}")
 
 
 @dataclass(frozen=True)
@@ -23,6 +21,11 @@ class Query:
     ----------
     study_instance_uid, series_instance_uid, sop_instance_uid : str or None
     modality, patient_id, accession_number : str or None
+
+    Raises
+    ------
+    ArchiveError
+        A UID is malformed (`checked_uid`).
     """
 
     study_instance_uid: str | None = None
@@ -31,6 +34,12 @@ class Query:
     modality: str | None = None
     patient_id: str | None = None
     accession_number: str | None = None
+
+    def __post_init__(self) -> None:
+        """Let no malformed UID reach an archive, of whatever kind."""
+        for uid in (self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid):
+            if uid is not None:
+                checked_uid(uid)
 
 
 @dataclass(frozen=True, order=True)
@@ -42,6 +51,11 @@ class Instance:
     series_number : int or None
         Where the archive tells it; None: not told, or the object has none. It is no part of
         the identity, so instances that differ in it only are equal.
+
+    Raises
+    ------
+    ArchiveError
+        A UID is malformed (`checked_uid`); only that of the class may be "".
     """
 
     study_instance_uid: str
@@ -50,6 +64,13 @@ class Instance:
     sop_class_uid: str = ""
     modality: str = ""
     series_number: int | None = field(default=None, compare=False)
+
+    def __post_init__(self) -> None:
+        """Let no malformed UID reach an address, a file's name or another program."""
+        for uid in (self.study_instance_uid, self.series_instance_uid, self.sop_instance_uid):
+            checked_uid(uid)
+        if self.sop_class_uid:
+            checked_uid(self.sop_class_uid)
 
 
 class Archive(Protocol):
@@ -89,12 +110,12 @@ class Removing(Protocol):
 
 
 def checked_uid(uid: object) -> str:
-    """Let only what is made of digits and dots pass as a UID.
+    """Let only a UID pass: numbers with dots between (`parsing.is_uid`).
 
     Parameters
     ----------
     uid : object
-        From a stranger; may hold ``../`` or a shell command.
+        From a stranger; may be ``..``, or hold ``../`` or a shell command.
 
     Returns
     -------
@@ -103,13 +124,13 @@ def checked_uid(uid: object) -> str:
     Raises
     ------
     ArchiveError
-        Anything but 1 to 64 digits and dots.
+        It is none.
     """
     text = str(uid)
-    if not _UID.fullmatch(text):
+    if not is_uid(text):
         raise ArchiveError(
-            "A UID holds other characters than digits and dots, or more than 64 of them; "
-            "give the object a valid UID."
+            "A UID holds other characters than digits and dots, nothing between two dots, or more "
+            "than 64 characters; give the object a valid UID."
         )
     return text
 
@@ -123,12 +144,19 @@ def instance_of(dataset: Dataset) -> Instance:
         A UID is missing or malformed.
     """
     return Instance(
-        study_instance_uid=checked_uid(dataset.get("StudyInstanceUID", "")),
-        series_instance_uid=checked_uid(dataset.get("SeriesInstanceUID", "")),
-        sop_instance_uid=checked_uid(dataset.get("SOPInstanceUID", "")),
+        study_instance_uid=str(dataset.get("StudyInstanceUID", "")),
+        series_instance_uid=str(dataset.get("SeriesInstanceUID", "")),
+        sop_instance_uid=str(dataset.get("SOPInstanceUID", "")),
         sop_class_uid=checked_uid(dataset.get("SOPClassUID", "")),
         modality=str(dataset.get("Modality", "") or ""),
         series_number=_whole_number(dataset.get("SeriesNumber")),
+    )
+
+
+def query_of(instance: Instance) -> Query:
+    """Look for one instance, by the UIDs of all levels."""
+    return Query(
+        instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid
     )
 
 

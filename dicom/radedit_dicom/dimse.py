@@ -19,7 +19,7 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from radedit_dicom import dimse_commitment
-from radedit_dicom.archive import Instance, Query, checked_uid, instance_of
+from radedit_dicom.archive import Instance, Query, instance_of, query_of
 from radedit_dicom.dimse_address import DimseAddress
 from radedit_dicom.dimse_association import associated, code, with_retries
 from radedit_dicom.dimse_find import find_instances
@@ -57,11 +57,8 @@ class DimseArchive:
         Raises
         ------
         ArchiveError
-            The archive cannot be reached or refuses, or a UID of the query is malformed.
+            The archive cannot be reached or refuses.
         """
-        for uid in (query.study_instance_uid, query.series_instance_uid, query.sop_instance_uid):
-            if uid is not None:
-                checked_uid(uid)
         return with_retries(self.address, lambda: find_instances(self.address, query))
 
     def fetch(self, instance: Instance) -> bytes:
@@ -73,13 +70,8 @@ class DimseArchive:
             It is not there, is too large, cannot be sent in a syntax that can be read, or the
             archive cannot be reached.
         """
-        study, series, sop = (
-            checked_uid(instance.study_instance_uid),
-            checked_uid(instance.series_instance_uid),
-            checked_uid(instance.sop_instance_uid),
-        )
         if not instance.sop_class_uid:  # it is needed to agree on what is to come
-            instance = next(iter(self.find(Query(study, series, sop))), instance)
+            instance = next(iter(self.find(query_of(instance))), instance)
         contents: list[bytes] = []
         self._retrieve([instance], lambda _, content: contents.append(content))
         return contents[0]

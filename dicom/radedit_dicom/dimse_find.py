@@ -16,12 +16,12 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind as StudyRootFind,
 )
 
-from radedit_dicom.archive import Instance, Query, checked_uid
+from radedit_dicom.archive import Instance, Query
 from radedit_dicom.dimse_address import DimseAddress
 from radedit_dicom.dimse_association import associated, code
 from radedit_dicom.dimse_status import query_failure
 from radedit_dicom.errors import ArchiveError
-from radedit_dicom.parsing import settled
+from radedit_dicom.parsing import is_uid, settled
 
 _PENDING = (0xFF00, 0xFF01)
 _ASKED_AGAIN = 3  # Orthanc 1.10 now and then answers success and leaves a row out
@@ -195,15 +195,8 @@ def _row(found: Dataset, level: str, wanted: Row) -> Row:
 
 def _fits(row: Row, wanted: Row) -> bool:
     """Filter again: the values must match exactly, and no wildcard counts."""
-    sound = all(_is_uid(row[keyword]) for keyword in _UNIQUE.values() if keyword in row)
+    sound = all(is_uid(row[keyword]) for keyword in _UNIQUE.values() if keyword in row)
     return sound and all(row[keyword] == value for keyword, value in wanted.items())
-
-
-def _is_uid(text: str) -> bool:
-    try:
-        return checked_uid(text) == text
-    except ArchiveError:
-        return False
 
 
 def _instance(row: Row, series: Row) -> Instance:
@@ -212,7 +205,7 @@ def _instance(row: Row, series: Row) -> Instance:
         study_instance_uid=series["StudyInstanceUID"],
         series_instance_uid=series["SeriesInstanceUID"],
         sop_instance_uid=row["SOPInstanceUID"],
-        sop_class_uid=row["SOPClassUID"] if _is_uid(row["SOPClassUID"]) else "",
+        sop_class_uid=row["SOPClassUID"] if is_uid(row["SOPClassUID"]) else "",
         modality=series["Modality"],
         series_number=int(number) if re.fullmatch(r"[+-]?[0-9]{1,11}", number) else None,
     )

@@ -16,7 +16,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelMove as StudyRootMove,
 )
 
-from radedit_dicom.archive import Instance, Query
+from radedit_dicom.archive import Instance, query_of
 from radedit_dicom.dimse_address import DimseAddress
 from radedit_dicom.dimse_association import DroppedError, associated, code
 from radedit_dicom.dimse_find import find_instances
@@ -136,10 +136,7 @@ def _retrieve(
 
 def _listed(address: DimseAddress, instance: Instance) -> bool:
     """Look it up: archives answer with a failure for what they do not hold."""
-    query = Query(
-        instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid
-    )
-    return bool(find_instances(address, query))
+    return bool(find_instances(address, query_of(instance)))
 
 
 def _ask(address: DimseAddress, association: Association, instance: Instance) -> int:

@@ -30,7 +30,11 @@ from radedit_dicom.errors import NotDicomError, UnsupportedImageError
 
 SUFFIXES = (".dcm", ".dicom")  # in lower case, of the names that files of objects mostly have
 MAX_DEPTH = 32
-_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+", re.ASCII)
+#: The one grammar of UIDs, at every door. Looser than PS3.5 9.1, since archives hold objects whose
+#: UIDs have leading zeros, but no part between dots is empty: "." and ".." are names of folders.
+UID_PATTERN = r"[0-9]+(?:\.[0-9]+)*"
+UID_LENGTH = 64
+_UID = re.compile(UID_PATTERN)
 _T = TypeVar("_T", Dataset, UID)
 _LOCK = threading.Lock()  # the switches below are global
 #: What pydicom is seen to raise on broken bytes.
@@ -117,8 +121,8 @@ def settled(dataset: Dataset) -> Dataset:
 
 
 def is_uid(text: object) -> bool:
-    """Tell whether a text is a well-formed UID (PS3.5 9.1), without pydicom's warnings."""
-    return len(str(text)) <= 64 and _UID.fullmatch(str(text)) is not None
+    """Tell whether a text is a UID: numbers with dots between, of 64 characters at most."""
+    return len(str(text)) <= UID_LENGTH and _UID.fullmatch(str(text)) is not None
 
 
 def transfer_syntax(stream: BinaryIO) -> UID:

@@ -21,13 +21,13 @@ from dicomweb_client.web import DICOMwebClient
 from pydicom.dataset import Dataset
 
 from radedit_dicom import web_rows as rows
-from radedit_dicom.archive import Instance, Query, checked_uid, instance_of
+from radedit_dicom.archive import Instance, Query, instance_of
 from radedit_dicom.errors import ArchiveError, NotDicomError, UnsupportedImageError
 from radedit_dicom.parsing import parse
 from radedit_dicom.readback import difference, part10
 from radedit_dicom.web_errors import RefusalError
 from radedit_dicom.web_remove import remove
-from radedit_dicom.web_session import WebAddress, WebSession, parts
+from radedit_dicom.web_session import WebAddress, WebSession, parts, resource
 
 _PAGE = 500
 _MOST_ROWS = 1_000_000
@@ -59,7 +59,7 @@ class WebArchive:
         self._client = DICOMwebClient(
             address.url,
             session=self._session,
-            permissive_uid=True,  # of digits and dots they are in any case
+            permissive_uid=True,  # leading zeros too; `Instance` and `Query` have looked at them
             chunk_size=address.limit_bytes,  # a body in one piece can be sent again
         )
         self._client.set_http_retry_params(retry=False)  # the session does that
@@ -93,13 +93,8 @@ class WebArchive:
         ArchiveError
             It is not there, what came is no DICOM object or another one, or as `find`.
         """
-        uids = (
-            instance.study_instance_uid,
-            instance.series_instance_uid,
-            instance.sop_instance_uid,
-        )
-        study, series, uid = map(checked_uid, uids)
-        url = f"{self.address.url}/studies/{study}/series/{series}/instances/{uid}"
+        uid = instance.sop_instance_uid
+        url = f"{self.address.url}/{resource(instance)}"
         try:
             answer = self._session.get(url, headers={"Accept": _ACCEPT})
         except RefusalError as refusal:

@@ -10,10 +10,10 @@ import re
 
 import requests
 
-from radedit_dicom.archive import Instance, checked_uid
+from radedit_dicom.archive import Instance
 from radedit_dicom.errors import ArchiveError
 from radedit_dicom.web_errors import RefusalError
-from radedit_dicom.web_session import WebSession
+from radedit_dicom.web_session import WebSession, resource
 
 _ANY = {"Accept": "*/*"}  # Orthanc answers 400, not 405, to who wants DICOM JSON only
 _GONE = (404, 410)
@@ -29,18 +29,14 @@ def remove(session: WebSession, instance: Instance) -> None:
     ArchiveError
         The archive does not allow it, or cannot be reached.
     """
-    uids = (instance.study_instance_uid, instance.series_instance_uid, instance.sop_instance_uid)
-    study, series, uid = map(checked_uid, uids)
     try:
-        session.delete(
-            f"{session.address.url}/studies/{study}/series/{series}/instances/{uid}", headers=_ANY
-        )
+        session.delete(f"{session.address.url}/{resource(instance)}", headers=_ANY)
     except RefusalError as refusal:
         if refusal.status in _GONE:
             return
         if refusal.status not in _NOT_OFFERED:
             raise
-        _remove_from_orthanc(session, uid)
+        _remove_from_orthanc(session, instance.sop_instance_uid)
 
 
 def _remove_from_orthanc(session: WebSession, uid: str) -> None:

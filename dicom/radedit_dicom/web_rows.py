@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from radedit_dicom.archive import Instance, Query, checked_uid
+from radedit_dicom.archive import Instance, Query
 from radedit_dicom.errors import ArchiveError
+from radedit_dicom.parsing import is_uid
 
 Row = dict[str, Any]
 
@@ -88,19 +89,9 @@ class Study:
 
 
 def filters(query: Query, level: Level) -> dict[str, str]:
-    """Give the keys of a query that can be asked at a level, by keyword.
-
-    Raises
-    ------
-    ArchiveError
-        A UID of the query is malformed.
-    """
+    """Give the keys of a query that can be asked at a level, by keyword."""
     pairs = [(keyword, getattr(query, name)) for name, keyword in level.keys]
-    wanted = {keyword: value for keyword, value in pairs if value is not None}
-    for keyword in _UIDS:
-        if keyword in wanted:
-            checked_uid(wanted[keyword])
-    return wanted
+    return {keyword: value for keyword, value in pairs if value is not None}
 
 
 def matches(row: Row, query: Query, level: Level) -> bool:
@@ -149,16 +140,15 @@ def instance(row: Row) -> Instance | None:
 
     One such object in an archive must not hide all others, and nobody could fetch it.
     """
-    try:
-        study, series, uid = (checked_uid(value(row, name)) for name in _UIDS)
-    except ArchiveError:
+    study, series, uid = (value(row, name) for name in _UIDS)
+    if not all(map(is_uid, (study, series, uid))):
         return None
-    number = value(row, "SeriesNumber")
+    number, sop_class = value(row, "SeriesNumber"), value(row, "SOPClassUID")
     return Instance(
         study_instance_uid=study,
         series_instance_uid=series,
         sop_instance_uid=uid,
-        sop_class_uid=value(row, "SOPClassUID"),
+        sop_class_uid=sop_class if is_uid(sop_class) else "",
         modality=value(row, "Modality"),
         series_number=int(number) if re.fullmatch(r"-?\d{1,12}", number) else None,
     )
@@ -166,9 +156,8 @@ def instance(row: Row) -> Instance | None:
 
 def study(row: Row) -> Study | None:
     """Name the study of a row; None when its UID is malformed."""
-    try:
-        uid = checked_uid(value(row, "StudyInstanceUID"))
-    except ArchiveError:
+    uid = value(row, "StudyInstanceUID")
+    if not is_uid(uid):
         return None
     size = value(row, "NumberOfStudyRelatedInstances")
     return Study(uid, int(size) if re.fullmatch(r"\d{1,9}", size) else None)

@@ -21,6 +21,7 @@ from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase, HTTPBasicAuth
 
 from radedit_dicom.access import NO_ACCESS, Access
+from radedit_dicom.archive import Instance
 from radedit_dicom.errors import ArchiveError
 from radedit_dicom.web_errors import (
     is_passing,
@@ -217,6 +218,14 @@ class _Bearer(AuthBase):
     def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
         r.headers["Authorization"] = f"Bearer {self._token}"
         return r
+
+
+def resource(instance: Instance) -> str:
+    """Give the path of an instance (PS3.18 10.4.1), behind the archive's address."""
+    return (
+        f"studies/{instance.study_instance_uid}/series/{instance.series_instance_uid}"
+        f"/instances/{instance.sop_instance_uid}"
+    )
 
 
 def parts(response: requests.Response) -> list[bytes]:

@@ -20,6 +20,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     Verification,
 )
 
+from radedit_dicom.archive import checked_uid
 from radedit_dicom.dimse_receive import RECEIVED_SYNTAXES
 from radedit_dicom.router.bounded_socket import Bounds
 from radedit_dicom.router.errors import CANNOT_UNDERSTAND, RefusedError, RouteError
@@ -214,6 +215,7 @@ def _asked(information: Dataset) -> str:
     if not 0 < len(references) <= _MOST_COMMITTED:
         raise ValueError("too many references")
     pairs = [
-        (str(item.ReferencedSOPClassUID), str(item.ReferencedSOPInstanceUID)) for item in references
+        (checked_uid(item.ReferencedSOPClassUID), checked_uid(item.ReferencedSOPInstanceUID))
+        for item in references
     ]
-    return json.dumps({"transaction": str(information.TransactionUID), "references": pairs})
+    return json.dumps({"transaction": checked_uid(information.TransactionUID), "references": pairs})

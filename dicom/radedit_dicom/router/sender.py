@@ -19,7 +19,7 @@ import pydicom
 from pydicom.dataset import FileDataset
 
 from radedit_dicom.access import NO_ACCESS, Access
-from radedit_dicom.archive import Archive, Query, instance_of
+from radedit_dicom.archive import Archive, Query, instance_of, query_of
 from radedit_dicom.dimse import DimseArchive
 from radedit_dicom.dimse_association import DroppedError
 from radedit_dicom.errors import ArchiveError, DicomError
@@ -138,13 +138,7 @@ class Line:
             except ArchiveError:
                 return False
             return True
-        found = self._archive.find(
-            Query(
-                instance.study_instance_uid,
-                instance.series_instance_uid,
-                instance.sop_instance_uid,
-            )
-        )
+        found = self._archive.find(query_of(instance))
         return any(difference(dataset, self._archive.fetch(each)) is None for each in found)
 
     def _answers(self) -> bool:

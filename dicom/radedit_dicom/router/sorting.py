@@ -13,9 +13,8 @@ from typing import BinaryIO
 import pydicom
 from pydicom.dataset import Dataset
 
-from radedit_dicom.archive import checked_uid
-from radedit_dicom.errors import ArchiveError, DicomError, NotDicomError
-from radedit_dicom.parsing import parse
+from radedit_dicom.errors import DicomError, NotDicomError
+from radedit_dicom.parsing import is_uid, parse
 from radedit_dicom.router import part10
 from radedit_dicom.router.audit import Audit
 from radedit_dicom.router.journal import Journal
@@ -144,12 +143,8 @@ def examined(path: Path, uid: str, sop_class: str) -> Dataset:
             "The object says another SOP class of itself than its sender did; send it again."
         )
     for name in ("StudyInstanceUID", "SeriesInstanceUID"):
-        try:
-            checked_uid(header.get(name, ""))
-        except ArchiveError:
-            raise NotDicomError(
-                f"The {name} is missing or malformed; correct the object."
-            ) from None
+        if not is_uid(header.get(name, "")):
+            raise NotDicomError(f"The {name} is missing or malformed; correct the object.")
     _check_size(path, header)
     return header
 

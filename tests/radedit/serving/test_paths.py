@@ -69,6 +69,30 @@ def test_no_id_in_a_query_climbs_out(client: TestClient, path: str, climbing: st
     assert not FOUND.search(answer.text)
 
 
+@pytest.mark.parametrize("uid", ["%2e%2e", "1..2", "1.2.", ".1", "1" * 65])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/dicom-web/studies/1.2/series/1.3/instances/{uid}/metadata",
+        "/dicom-web/studies/1.2/series/{uid}/instances/1.4",
+        "/dicom-web/studies/{uid}/instances",
+        "/radedit/images?sop_instance_uid={uid}",
+        "/radedit/edits?sop_instance_uid={uid}",
+    ],
+)
+def test_what_is_no_uid_is_refused_by_its_form(client: TestClient, path: str, uid: str) -> None:
+    answer = client.get(path.format(uid=uid))
+    assert answer.status_code == 422
+    assert "match pattern" in answer.json()["detail"] or "most 64" in answer.json()["detail"]
+
+
+@pytest.mark.parametrize("uid", ["..", "1..2", "1" * 65, "1/2"])
+def test_no_job_is_submitted_for_what_is_no_uid(client: TestClient, uid: str) -> None:
+    answer = client.post("/radedit/jobs", json={"sop_instance_uid": uid, "prompt": "x"})
+    assert answer.status_code == 400
+    assert answer.json()["detail"].startswith("sop_instance_uid is no UID")
+
+
 @pytest.mark.parametrize("climbing", CLIMBING)
 @pytest.mark.parametrize("root", ["/", "/radedit/", "/review/files/"])
 def test_no_static_path_climbs_out(client: TestClient, root: str, climbing: str) -> None:

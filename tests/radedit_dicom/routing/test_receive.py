@@ -22,10 +22,16 @@ from conftest import missing
 from orthanc import Certificates, Orthanc
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
+from pynetdicom.presentation import build_context
+from pynetdicom.sop_class import (  # type: ignore[attr-defined]
+    StorageCommitmentPushModel,
+    StorageCommitmentPushModelInstance,
+)
 
 from radedit_dicom.archive import Instance
 from radedit_dicom.dimse import DimseArchive
 from radedit_dicom.dimse_address import DimseAddress, DimseTls
+from radedit_dicom.dimse_association import associated
 from radedit_dicom.errors import ArchiveError
 from radedit_dicom.readback import difference
 from radedit_dicom.router.bounded_socket import Bounds
@@ -147,7 +153,9 @@ def test_under_the_watermark_an_object_is_refused_and_taken_when_there_is_room(
 
 
 @pytest.mark.filterwarnings("ignore")  # pydicom's, of what is malformed
-@pytest.mark.parametrize("uid", ["../../../../tmp/x", "1.2.3;$(id)", "1" * 64 + ".1", ""])
+@pytest.mark.parametrize(
+    "uid", ["../../x", "1.2.3;$(id)", "1" * 64 + ".1", "", "..", "1..2", "1.2."]
+)
 def test_a_malformed_uid_is_refused_and_names_no_file(
     make_node: Callable[..., Any], uid: str
 ) -> None:
@@ -197,6 +205,25 @@ def test_storage_commitment_is_answered_from_the_journal_on_the_same_association
             node.archive.commit([other])
     finally:
         reporter.stop()
+
+
+@pytest.mark.filterwarnings("ignore")  # pydicom's, of what is malformed
+def test_a_commitment_request_with_a_malformed_uid_is_refused(
+    make_node: Callable[..., Any], make_dataset: MakeDataset
+) -> None:
+    node = make_node()
+    node.archive.send([make_dataset()])
+    information = Dataset()
+    information.TransactionUID = "2.25.1"
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = hostile.CR, ".."
+    information.ReferencedSOPSequence = [item]
+    with associated(node.address, [build_context(StorageCommitmentPushModel)]) as association:
+        answer, _ = association.send_n_action(
+            information, 1, StorageCommitmentPushModel, StorageCommitmentPushModelInstance
+        )
+    assert answer.Status == 0x0115
+    assert node.journal.rows("SELECT * FROM reports") == []
 
 
 def test_orthanc_gets_its_commitment_at_the_address_that_the_route_names(

@@ -18,10 +18,9 @@ from radedit.lib.errors import NotFoundError
 from radedit_dicom.archive import Archive, Instance, Query, instance_of
 from radedit_dicom.errors import ArchiveError, DicomError
 from radedit_dicom.folder import FolderArchive
-from radedit_dicom.parsing import parse
+from radedit_dicom.parsing import is_uid, parse
 from radedit_dicom.vocabulary import FILM_CLASSES, FILM_MODALITIES
 
-_UID = re.compile(r"[0-9]+(\.[0-9]+)+(/[0-9]+(\.[0-9]+)+){0,2}")
 _LEVELS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
 
 
@@ -175,8 +174,9 @@ def read_list(path: Path) -> tuple[str, ...]:
 
 def _query(entry: str) -> Query:
     """Read an entry as StudyUID[/SeriesUID[/SOPInstanceUID]], or as an accession number."""
-    if _UID.fullmatch(entry):
-        return Query(**dict(zip(_LEVELS, entry.split("/"), strict=False)))
+    uids = entry.split("/")
+    if len(uids) <= len(_LEVELS) and all("." in uid and is_uid(uid) for uid in uids):
+        return Query(**dict(zip(_LEVELS, uids, strict=False)))
     return Query(accession_number=entry)
 
 

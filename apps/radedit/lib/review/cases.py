@@ -21,7 +21,7 @@ from radedit_dicom.archive import Archive, Instance, Query
 from radedit_dicom.cache import Cache
 from radedit_dicom.edits import HeldEdit, Ledger
 from radedit_dicom.film import Film, read_film
-from radedit_dicom.parsing import parse
+from radedit_dicom.parsing import is_uid, parse
 from radedit_dicom.pixels import to_display
 from radedit_dicom.segment_reader import read_segmentation
 
@@ -105,7 +105,9 @@ class Cases:
         ArchiveError
             As in `edits`.
         """
-        found = self.edits().get(uid) or self.edits(fresh=True).get(uid)
+        found = None
+        if is_uid(uid):
+            found = self.edits().get(uid) or self.edits(fresh=True).get(uid)
         if found is None:
             raise NotFoundError("There is no such edit; /review lists those that there are.")
         return found

@@ -14,9 +14,10 @@ from radedit.lib.serving.films import Films
 from radedit_dicom.access import Access
 from radedit_dicom.folder import FolderArchive
 from radedit_dicom.locate import split_address
+from radedit_dicom.parsing import UID_LENGTH, UID_PATTERN
 
 PREFIX: Final = "/dicom-web"
-_UID: Final = r"(?![0-9.]{65})[0-9]+(?:\.[0-9]+)*"
+_UID: Final = rf"(?![0-9.]{{{UID_LENGTH + 1}}}){UID_PATTERN}"
 _TAIL: Final = (
     r"(?:/(?:metadata|rendered|thumbnail|bulk(?:data)?(?:/[0-9A-Za-z.]{1,64}){0,32}"
     r"|frames/[0-9]{1,6}(?:,[0-9]{1,6}){0,63}(?:/(?:rendered|thumbnail))?))?"

@@ -30,8 +30,9 @@ from radedit.lib.serving.folder_search import (
 from radedit_dicom.archive import Instance
 from radedit_dicom.errors import DicomError
 from radedit_dicom.folder import FolderArchive
+from radedit_dicom.parsing import UID_LENGTH, UID_PATTERN
 
-Uid = Annotated[str, Path(pattern=r"^[0-9]+(\.[0-9]+)*$", max_length=64)]
+Uid = Annotated[str, Path(pattern=f"^{UID_PATTERN}$", max_length=UID_LENGTH)]
 Numbers = Annotated[str, Path(pattern=r"^[0-9]{1,6}(,[0-9]{1,6}){0,63}$")]
 Store = Callable[[bytes, str], Instance]
 """Stores one Part 10 object, of this study unless that is \"\"."""

@@ -24,6 +24,7 @@ from radedit.lib.serving.films import Films
 from radedit.lib.serving.metrics import Metrics
 from radedit.lib.serving.submission import job_request, parsed, schema
 from radedit.lib.sources import EMBEDDED_TASKS
+from radedit_dicom.parsing import UID_LENGTH, UID_PATTERN
 
 LOOK_S: Final = 0.2  # how often a followed job is looked at
 SAY_S: Final = 1.0  # a follower hears of a job at least this often, changed or not
@@ -32,7 +33,11 @@ _EMBEDDED_LABELS: Final = {"heart_segmentation": ["heart"], "lung_segmentation":
 JobId = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")]
 Uid = Annotated[
     str,
-    Query(pattern=r"^[0-9]+(\.[0-9]+)*$", max_length=64, description="SOP Instance UID of a film"),
+    Query(
+        pattern=f"^{UID_PATTERN}$",
+        max_length=UID_LENGTH,
+        description="SOP Instance UID of a film",
+    ),
 ]
 _REFUSALS: Final[dict[int | str, dict[str, Any]]] = {
     400: {"description": "The request is wrong; the sentence says how"},

@@ -13,6 +13,7 @@ from radedit.lib.jobs.model import JobRequest
 from radedit.lib.mask_grammar import Difference, Dilated, Inverse, Node, Source, Union, parse
 from radedit.lib.parameters import PARAMETERS
 from radedit.lib.serving.config import MB, Limits
+from radedit_dicom.parsing import is_uid
 
 TEXTS: Final[Mapping[str, str]] = {
     "prompt": "what the edited region shall show",
@@ -110,6 +111,8 @@ def job_request(
     image, uid = _text(values, "image"), _text(values, "sop_instance_uid")
     if bool(image) == bool(uid):
         raise ParameterError("Name the film by image or by sop_instance_uid, one of them.")
+    if uid and not is_uid(uid):
+        raise ParameterError("sop_instance_uid is no UID; give numbers with dots between.")
     return JobRequest(
         image=film(image, uid),
         prompt=texts["prompt"],
