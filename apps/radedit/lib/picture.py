@@ -18,6 +18,7 @@ from radedit_dicom.provenance import Provenance, read_private
 from radedit_dicom.segment_reader import read_segmentation
 from radedit_dicom.vocabulary import EDIT_LABEL, KEEP_LABEL
 
+_PANEL_PX = 600  # of a panel's longer side there are fewer than this
 COLOURS = {"edit": "#ff5252", "keep": "#40c4ff"}
 
 
@@ -81,9 +82,9 @@ def _draw(
             axis.set_title(f"{title}, {'close up' if row else 'whole film'}", fontsize=10)
             span = (-limit, limit) if title == "difference" else (0, 1)
             colours = "RdBu_r" if title == "difference" else "gray"
-            shown = axis.imshow(image[window], cmap=colours, vmin=span[0], vmax=span[1])
+            shown = axis.imshow(_reduced(image[window]), cmap=colours, vmin=span[0], vmax=span[1])
             for name, mask in masks.items() if outlined else ():
-                _outline(axis, mask[window], COLOURS[name])
+                _outline(axis, _reduced(mask[window]) >= 0.5, COLOURS[name])
         figure.colorbar(shown, ax=axis, shrink=0.7, label="change of display intensity (range 1)")
     figure.suptitle(
         f'AI-EDITED (SYNTHETIC) NOT FOR DIAGNOSIS   "{record.prompt}"   '
@@ -103,6 +104,14 @@ def _close_up(edit: NDArray[np.bool_]) -> tuple[slice, slice]:
         middle = (hits[0] + hits[-1]) / 2
         spans.append(slice(max(0, int(middle - half)), min(size, int(middle + half))))
     return spans[0], spans[1]
+
+
+def _reduced(image: NDArray[Any]) -> NDArray[np.float32]:
+    """Average blocks of pixels: a panel shows no more, and matplotlib needs 200 bytes for each."""
+    step = max(1, max(image.shape) // _PANEL_PX)
+    rows, cols = (n // step for n in image.shape)
+    blocks = image[: rows * step, : cols * step].reshape(rows, step, cols, step)
+    return np.asarray(blocks.mean(axis=(1, 3), dtype=np.float32))
 
 
 def _outline(axis: Any, mask: NDArray[np.bool_], colour: str) -> None:

@@ -179,8 +179,10 @@ def _native(dataset: Dataset, index: int, count: int) -> bytes:
         raise UnsupportedImageError("The image has fewer pixels than it says; send it anew.")
     if bits % 8 == 0:
         return data[index * bits // 8 : (index + 1) * bits // 8]
-    packed = np.unpackbits(np.frombuffer(data, np.uint8), bitorder="little")
-    return np.packbits(packed[index * bits : (index + 1) * bits], bitorder="little").tobytes()
+    first, skipped = divmod(index * bits, 8)
+    around = np.frombuffer(data, np.uint8)[first : first + -(-(skipped + bits) // 8)]
+    frame = np.unpackbits(around, bitorder="little")[skipped : skipped + bits]
+    return np.packbits(frame, bitorder="little").tobytes()
 
 
 def _row(path: Path) -> Row:
