@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
-from pydicom.pixels.utils import pixel_array
 
+from radedit_dicom.decoders import read_pixels, truncated
 from radedit_dicom.errors import UnsupportedImageError
 from radedit_dicom.gate import check_film, is_native
 from radedit_dicom.parsing import is_uid, parse
@@ -20,8 +20,6 @@ from radedit_dicom.parsing import is_uid, parse
 MAX_PIXELS = 8192 * 8192
 #: Room in a file for everything but the pixels, such as overlays and private elements.
 MAX_HEADER_BYTES = 64 * 2**20
-
-_DECODE_ERRORS = (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
 
 #: Stored values: uint16 [rows, columns] when unsigned, int32 when signed.
 Stored = NDArray[np.uint16] | NDArray[np.int32]
@@ -50,6 +48,8 @@ class Film:
         True = pixel padding (PS3.3 C.7.5.1.1.2), no part of the patient.
     transfer_syntax : str
         UID of the source's transfer syntax.
+    decoder : str
+        What read compressed pixels, with its version (`decoders.decoded`); "" = nothing had to.
     """
 
     stored: Stored
@@ -60,6 +60,7 @@ class Film:
     spacing_mm: tuple[float, float] | None
     padding: NDArray[np.bool_]
     transfer_syntax: str
+    decoder: str = ""
 
     @property
     def sop_instance_uid(self) -> str:
@@ -100,6 +101,7 @@ def read_film(
     *,
     allow_synthetic: bool = False,
     max_pixels: int = MAX_PIXELS,
+    decoder: str = "",
 ) -> Film:
     """Read one frontal chest film, or say in one sentence why not.
 
@@ -112,6 +114,9 @@ def read_film(
     max_pixels : int
         Refuse, before decoding, when rows x columns x frames is more; and, before reading,
         a file of more than two bytes for each of them and `MAX_HEADER_BYTES`.
+    decoder : str
+        The one plugin to read compressed pixels with (`decoders.installed`); "" = the first that
+        can.
 
     Returns
     -------
@@ -131,7 +136,7 @@ def read_film(
     check_film(header, allow_synthetic=allow_synthetic, max_pixels=max_pixels)
     _check_identity(header)
     whole = parse(source, pixels=True)
-    stored = _decode(whole)
+    stored, read_by = _decode(whole, decoder)
     padding = _padding(header, stored)
     if padding.all():
         raise UnsupportedImageError(
@@ -147,6 +152,7 @@ def read_film(
         spacing_mm=_spacing(header),
         padding=padding,
         transfer_syntax=str(header.file_meta.TransferSyntaxUID),
+        decoder=read_by,
     )
 
 
@@ -174,7 +180,7 @@ def _check_identity(header: Dataset) -> None:
             )
 
 
-def _decode(dataset: Dataset) -> Stored:
+def _decode(dataset: Dataset, decoder: str) -> tuple[Stored, str]:
     if "PixelData" not in dataset or not dataset.PixelData:
         raise UnsupportedImageError(
             "The object has no pixel data, although its header describes an image; "
@@ -184,39 +190,16 @@ def _decode(dataset: Dataset) -> Stored:
         _check_native_length(dataset)
     else:
         _check_codestream(dataset)
-    decoded = decode_frame(dataset)
-    if decoded.shape != (dataset.Rows, dataset.Columns):
-        raise _truncated("another size")
-    return _masked(decoded, int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1)
+    values, read_by = read_pixels(dataset, decoder)
+    if values.shape != (dataset.Rows, dataset.Columns):
+        raise truncated("another size")
+    bits, signed = int(dataset.BitsStored), int(dataset.PixelRepresentation) == 1
+    return _masked(values, bits, signed), read_by
 
 
-def decode_frame(dataset: Dataset, index: int | None = None) -> NDArray[Any]:
-    """Decode one frame of an object whose declared sizes were looked at before.
-
-    Parameters
-    ----------
-    dataset : pydicom.Dataset
-        With ``file_meta`` and its pixel data.
-    index : int, optional
-        Of the frame; None = all there are.
-
-    Raises
-    ------
-    UnsupportedImageError
-        It cannot be decoded.
-    """
-    try:
-        return pixel_array(dataset, index=index)
-    except BaseException as error:
-        # A panic of the RLE decoder, written in Rust, is no Exception and cannot be imported.
-        if not isinstance(error, _DECODE_ERRORS) and type(error).__name__ != "PanicException":
-            raise
-        raise _truncated(type(error).__name__) from None
-
-
-def _masked(decoded: NDArray[Any], bits_stored: int, signed: bool) -> Stored:
+def _masked(values: NDArray[Any], bits_stored: int, signed: bool) -> Stored:
     """Clear what lies above the high bit (old overlays, noise), extending the sign."""
-    bits = decoded.astype(np.int32) & ((1 << bits_stored) - 1)
+    bits = values.astype(np.int32) & ((1 << bits_stored) - 1)
     if not signed:
         return bits.astype(np.uint16)
     sign = np.int32(1 << (bits_stored - 1))
@@ -240,10 +223,10 @@ def _check_codestream(dataset: Dataset) -> None:
         frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
         size = codestream_size(frame)
     except (StopIteration, ValueError, LookupError, struct.error, EOFError) as error:
-        raise _truncated(type(error).__name__) from None
+        raise truncated(type(error).__name__) from None
     # JPEG, JPEG-LS and JPEG 2000 all end with FFD9; some decoders fill in what is missing.
     if size is not None and not frame.rstrip(b"\0\xff").endswith(b"\xff\xd9"):
-        raise _truncated("no end of image")
+        raise truncated("no end of image")
     if size is not None and size != (dataset.Rows, dataset.Columns):
         raise UnsupportedImageError(
             f"The compressed pixels are {size[0]} x {size[1]}, but the header declares "
@@ -275,13 +258,6 @@ def codestream_size(frame: bytes) -> tuple[int, int] | None:
         if marker < 0xFF01 or marker == 0xFFDA:
             raise ValueError("no frame header")
         position += 2 + length
-
-
-def _truncated(what: str) -> UnsupportedImageError:
-    return UnsupportedImageError(
-        f"The pixel data cannot be decoded to the declared size ({what}); "
-        "the file is truncated or damaged, fetch it again."
-    )
 
 
 def positive_pair(header: Dataset, keyword: str) -> tuple[float, float] | None:

@@ -9,6 +9,7 @@ values through the inverse of the same table.
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,7 @@ __all__ = [
     "Presentation",
     "Stored",
     "apply_display_delta",
+    "display_sha256",
     "presentation_table",
     "read_film",
     "stored_range",
@@ -93,12 +95,35 @@ def presentation_table(film: Film) -> Presentation:
     return Presentation(first=low, table=table, window=window, inverted=inverted)
 
 
-def to_display(film: Film) -> NDArray[np.float32]:
+def display_sha256(film: Film) -> str:
+    """SHA-256 over how the film is shown: its display function, padding, and side.
+
+    All that an edit takes from a film beside its stored values and spacing. A corrected window,
+    say, makes another edit of the same pixels.
+
+    Raises
+    ------
+    UnsupportedImageError
+        As `presentation_table`.
+    """
+    shown = presentation_table(film)
+    # In millionths: the last digits of a table, where it is no straight window, are the machine's.
+    table = np.rint(shown.table * 1e6).astype("<i4")
+    digest = hashlib.sha256(f"radedit-display-1 {shown.first} {film.is_mirrored}\n".encode())
+    digest.update(table.tobytes())
+    digest.update(np.packbits(film.padding).tobytes())
+    return digest.hexdigest()
+
+
+def to_display(film: Film, stored: Stored | None = None) -> NDArray[np.float32]:
     """Show a film as a reader sees it.
 
     Parameters
     ----------
     film : Film
+    stored : as ``film.stored``, optional
+        Other values to be shown as the film is, such as those of its edit: a window that was made
+        up from the film's own values stays the film's.
 
     Returns
     -------
@@ -112,7 +137,8 @@ def to_display(film: Film) -> NDArray[np.float32]:
     """
     shown = presentation_table(film)
     table = shown.table.astype(np.float32)
-    return np.asarray(table[film.stored.astype(np.intp) - shown.first], dtype=np.float32)
+    values = film.stored if stored is None else stored
+    return np.asarray(table[values.astype(np.intp) - shown.first], dtype=np.float32)
 
 
 def apply_display_delta(film: Film, delta: NDArray[np.float32]) -> Stored:

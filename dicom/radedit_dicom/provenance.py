@@ -21,6 +21,12 @@ from radedit_dicom.errors import ProvenanceError
 if TYPE_CHECKING:
     from highdicom import ContributingEquipment
 
+#: Of the records that are written. 1, or none said: the edit mask in the SEG lacks the objects
+#: whose attenuation was kept, and neither display nor decoder of the source is recorded.
+SCHEMA = 2
+
+#: Not in the first records.
+_LATER = frozenset({"schema", "source_display_sha256", "source_decoder"})
 _JSON, _EDIT_ID, _MODEL_HASH, _PIXEL_HASH = 0x01, 0x02, 0x03, 0x04
 
 
@@ -59,6 +65,15 @@ class Provenance:
         ISO 8601 date and time, with the offset from UTC.
     extra : mapping of str to str
         Parameters of one method only.
+    schema : int
+        Version of the record, see `SCHEMA`; 1 = from before it was said.
+    source_display_sha256 : str
+        `pixels.display_sha256` of the film; "" = not recorded.
+    source_decoder : str
+        What decoded the film's pixels, with its version; "" = they were not compressed, or it is
+        not recorded.
+    unknown : mapping of str to any JSON value
+        Fields that another version wrote; they are written again as they are.
     """
 
     edit_id: str
@@ -86,10 +101,14 @@ class Provenance:
     created: str
     seg_sop_instance_uid: str = ""
     extra: Mapping[str, str] = field(default_factory=dict)
+    schema: int = 1
+    source_display_sha256: str = ""
+    source_decoder: str = ""
+    unknown: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check every type (frozen copies of the mappings), so that JSON gives back the same."""
-        for name in ("platform", "extra"):
+        for name in ("platform", "extra", "unknown"):
             object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
         for item in fields(self):
             value = getattr(self, item.name)
@@ -137,6 +156,7 @@ class Provenance:
         """
         plain = {item.name: getattr(self, item.name) for item in fields(self)}
         plain.update(platform=dict(self.platform), extra=dict(self.extra))
+        plain.update(plain.pop("unknown"))
         try:
             return json.dumps(plain, sort_keys=True, allow_nan=False)
         except ValueError:
@@ -147,22 +167,22 @@ class Provenance:
 
     @classmethod
     def from_json(cls, text: str) -> Provenance:
-        """Read what `to_json` wrote.
+        """Read what `to_json` of this or another version wrote.
 
         Raises
         ------
         ProvenanceError
-            No JSON object, or missing, unknown or wrongly typed fields.
+            No JSON object, or missing or wrongly typed fields.
         """
         try:
             plain = json.loads(text)
         except (ValueError, RecursionError):
             plain = None
-        known = {item.name for item in fields(cls)}
-        if not isinstance(plain, dict) or set(plain) != known:
+        known = {item.name for item in fields(cls)} - {"unknown"}
+        if not isinstance(plain, dict) or not known - _LATER <= set(plain):
             raise ProvenanceError(
-                "The provenance record is no JSON object with exactly the known fields; it is "
-                "damaged or from another version, use the version that wrote it."
+                "The provenance record is no JSON object with all the fields that a record has; it "
+                "is damaged or from another version, use the version that wrote it."
             )
         if not isinstance(plain["platform"], dict) or not isinstance(plain["extra"], dict):
             raise ProvenanceError(
@@ -172,7 +192,8 @@ class Provenance:
         for name in ("skip", "guidance"):
             if type(plain[name]) is int:
                 plain[name] = float(plain[name])
-        return cls(**plain)
+        unknown = {name: value for name, value in plain.items() if name not in known}
+        return cls(**{n: v for n, v in plain.items() if n in known}, unknown=unknown)
 
 
 def pixel_sha256(values: NDArray[Any]) -> str:
@@ -287,6 +308,8 @@ def _text(value: object) -> str:
 def _has_type(value: object, wanted: str) -> bool:
     if wanted == "str | None":
         return value is None or isinstance(value, str)
+    if wanted == "Mapping[str, Any]":
+        return isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
     if wanted == "Mapping[str, str]":
         return isinstance(value, Mapping) and all(
             isinstance(part, str) for pair in value.items() for part in pair

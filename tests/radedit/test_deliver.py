@@ -12,7 +12,7 @@ import pydicom
 import pytest
 
 from radedit.lib.deliver import Delivered, Manner, Outbox
-from radedit.lib.errors import OutputError
+from radedit.lib.errors import NoChangeError, OutputError
 from radedit.lib.pipeline import Edited
 from radedit.lib.score.fidelity import fidelity
 from radedit_dicom.archive import Query
@@ -44,8 +44,8 @@ def edited(source: Path, make_provenance: Callable[..., Provenance]) -> Edited:
     edit = np.zeros(film.shape, dtype=np.bool_)
     edit[140:180, 260:320] = True
     stored = film.stored.copy()
-    stored[edit] ^= 5
-    display = to_display(film)
+    stored[edit] ^= 4096
+    displays = to_display(film), to_display(film, stored)
     nothing = np.zeros_like(edit)
     return Edited(
         film=film,
@@ -55,9 +55,26 @@ def edited(source: Path, make_provenance: Callable[..., Provenance]) -> Edited:
         support=edit,
         cells_lost_to_keep=0.0,
         provenance=make_provenance(film, stored, {"edit mask": edit}),
-        fidelity=fidelity((film.stored, stored), (display, display), edit, nothing, edit),
+        fidelity=fidelity((film.stored, stored), displays, edit, nothing, edit),
         seconds={"denoise": 0.5},
     )
+
+
+def test_an_edit_that_nobody_can_see_is_told_as_that_and_leaves_nothing(
+    edited: Edited, tmp_path: Path
+) -> None:
+    """Its stored values differ, but by less than a grey level; or not at all."""
+    film, display = edited.film, to_display(edited.film)
+    for change in (0, 5):
+        stored = film.stored.copy()
+        stored[edited.edit] ^= change
+        pairs = (film.stored, stored), (display, to_display(film, stored))
+        found = fidelity(*pairs, edited.edit, edited.keep, edited.edit)
+        assert (found.changed_pixels > 0, found.visible_pixels) == (change > 0, 0)
+        with pytest.raises(NoChangeError, match="no change can be seen"):
+            outbox(tmp_path).deliver(replace(edited, stored=stored, fidelity=found))
+    assert list(tmp_path.iterdir()) == []
+    assert outbox(tmp_path).deliver(edited).summary()["score"]["visible_pixels"] == 40 * 60
 
 
 def outbox(folder: Path, mode: StudyMode = "new", compression: str = "none") -> Outbox:

@@ -139,16 +139,13 @@ def test_any_text_is_parsed_or_refused_and_nothing_else(text: str) -> None:
         return
 
 
-def test_keep_wins_over_edit_where_they_meet() -> None:
-    edit, keep = masks.resolve(draw("box:0,0,10,10"), draw("box:5,0,20,10"), FRAME)
-    assert not (edit & keep).any()
-    assert edit.sum() == 5 * 10
-    assert keep.sum() == 15 * 10
-
-
-def test_without_an_edit_mask_the_whole_film_but_the_keep_mask_may_change() -> None:
-    edit, keep = masks.resolve(None, draw("box:0,0,10,10"), FRAME)
-    np.testing.assert_array_equal(edit, ~keep)
+def test_masks_are_given_back_as_drawn_and_what_is_missing_is_filled_in() -> None:
+    drawn = draw("box:0,0,10,10"), draw("box:5,0,20,10")
+    for before, after in zip(drawn, masks.resolve(*drawn, FRAME), strict=True):
+        np.testing.assert_array_equal(before, after)
+    edit, keep = masks.resolve(None, None, FRAME)
+    assert edit.all()
+    assert not keep.any()
 
 
 @pytest.mark.parametrize(

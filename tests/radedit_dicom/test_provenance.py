@@ -68,9 +68,33 @@ def test_a_damaged_record_is_refused(text):
         Provenance.from_json(text)
 
 
-def test_an_unknown_field_and_a_wrong_type_are_refused(provenance):
+def test_fields_of_another_version_are_kept_and_written_again(provenance):
+    plain = json.loads(provenance.to_json()) | {"more": {"deep": [1, None]}, "unknown": "too"}
+    record = Provenance.from_json(json.dumps(plain))
+    assert record.seed == provenance.seed
+    assert json.loads(record.to_json()) == plain
+    assert Provenance.from_json(record.to_json()) == record
+
+
+def test_a_record_from_before_schemas_is_read_as_the_first(provenance):
     plain = json.loads(provenance.to_json())
-    for change in ({"more": 1}, {"seed": "1"}, {"seed": True}, {"platform": []}, {"created": "x"}):
+    for later in ("schema", "source_display_sha256", "source_decoder"):
+        del plain[later]
+    record = Provenance.from_json(json.dumps(plain))
+    assert (record.schema, record.source_display_sha256, record.source_decoder) == (1, "", "")
+
+
+def test_a_missing_field_and_a_wrong_type_are_refused(provenance):
+    plain = json.loads(provenance.to_json())
+    with pytest.raises(ProvenanceError, match="all the fields"):
+        Provenance.from_json(json.dumps({k: v for k, v in plain.items() if k != "seed"}))
+    for change in (
+        {"schema": "1"},
+        {"seed": "1"},
+        {"seed": True},
+        {"platform": []},
+        {"created": "x"},
+    ):
         with pytest.raises(ProvenanceError):
             Provenance.from_json(json.dumps(plain | change))
 

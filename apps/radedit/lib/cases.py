@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from radedit.lib import masks
 from radedit.lib.edit.backbone import Backbone
-from radedit.lib.errors import MaskError
-from radedit.lib.geometry import SquareGrid, stretched
+from radedit.lib.errors import FilmError, MaskError
+from radedit.lib.geometry import FLAT, SquareGrid, stretched
 from radedit.lib.lifted import lifted_off, wide_parts
 from radedit.lib.mask_grammar import parse
 from radedit.lib.parameters import Defaults as Parameters
@@ -68,11 +68,12 @@ class Prepared:
 
     Attributes
     ----------
-    edit, keep : bool [rows, cols], keep taken out of edit
+    edit, keep : bool [rows, cols]; what of the keep mask keeps its values is taken out of edit,
+        objects whose attenuation is kept are not. These two are what is stored beside the edit,
+        and all else of the masks follows from them
     held : bool [rows, cols], what of the keep mask keeps its values: all of it, or only wide
         objects where an attenuation is kept
-    edit_cells, keep_cells : bool [h, w], edit and held on the latent grid, as the model sees
-        it; objects whose attenuation is kept are not taken out of the first
+    edit_cells, keep_cells : bool [h, w], edit and held on the latent grid, as the model sees it
     display : float32 [rows, cols], 0 to 1
     image : float32 [S, S], -1 to 1, what the model sees: the patient's left on the right, so
         that sides in a prompt are the patient's, however the film is stored; without the
@@ -110,6 +111,8 @@ def prepare(case: Case, parameters: Parameters, backbone: Backbone) -> Prepared:
         A prompt is empty, too long, or holds words the model does not know.
     MaskError
         A mask cannot be drawn, or leaves nothing to edit.
+    FilmError
+        The film shows all the values that it has in one grey.
     RadEditError, DicomError
         A mask's source or the film's presentation fails.
     """
@@ -119,16 +122,12 @@ def prepare(case: Case, parameters: Parameters, backbone: Backbone) -> Prepared:
         backbone.check_prompt(request.invert_prompt, "inversion prompt")
     frame = masks.Frame(*film.shape, film.spacing_mm)
     drawn = _drawn(request.edit_mask, frame, case.sources)
-    edit, keep = masks.resolve(
-        drawn,
-        _drawn(request.keep_mask, frame, case.sources),
-        frame,
-    )
+    drawn, keep = masks.resolve(drawn, _drawn(request.keep_mask, frame, case.sources), frame)
     grid = SquareGrid(*film.shape, backbone.image_size)
     cells = int(backbone.latent_shape[-1])
     held, objects = _held(keep, parameters, grid)
-    asked = np.ones_like(keep) if drawn is None else drawn
-    edit_cells, keep_cells = grid.mask_down(asked & ~held, cells), grid.mask_down(held, cells)
+    edit = drawn & ~held
+    edit_cells, keep_cells = grid.mask_down(edit, cells), grid.mask_down(held, cells)
     if parameters.keep == "attenuation":  # held pixels stay whatever the model draws on their cells
         keep_cells &= ~edit_cells
     if not (edit_cells & ~keep_cells).any():
@@ -139,6 +138,11 @@ def prepare(case: Case, parameters: Parameters, backbone: Backbone) -> Prepared:
         )
     display = to_display(film)
     stretch, contrast = stretched(display, ~film.padding)
+    if contrast <= FLAT * (1 + 1e-9):
+        raise FilmError(
+            "The film's window or look-up table shows its pixels in one grey, so that nothing "
+            "could be seen of an edit; have the window corrected."
+        )
     image = grid.down(stretch) * 2 - 1
     lifted = None
     if objects.any():

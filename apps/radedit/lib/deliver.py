@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from radedit.lib.errors import OutputError
+from radedit.lib.errors import NoChangeError, OutputError
 from radedit.lib.pipeline import Edited
 from radedit_dicom.archive import Archive, Instance, Query
 from radedit_dicom.compression import compress
@@ -164,9 +164,18 @@ class Outbox:
 
         Raises
         ------
+        NoChangeError
+            No pixel is shown otherwise than before; nothing is stored.
         DicomError
             An object cannot be built or stored.
         """
+        if not edited.is_visible:
+            raise NoChangeError(
+                "The edit was made, but no change can be seen: as the film is shown, none of its "
+                "pixels differs by as much as one of 256 grey levels, so nothing was stored; check "
+                "the film's window, ask for another finding, enlarge the edit mask or raise the "
+                "guidance."
+            )
         record = replace(edited.provenance, edit_id=self.edit_id(edited.provenance.edit_id))
         with self._writing:
             return self._deliver(edited, record)

@@ -14,6 +14,7 @@ RadEditError
     SourceError           a task, server or file that masks come from failed (502)
     CheckpointError       a model's files are missing, gated, offline or fail their hash (503)
     ReplayError           an edit cannot be rebuilt from its provenance (409)
+    NoChangeError         the edit was made and shows nothing new, so it is no result (422)
     OutputError           the result cannot be written where it should go (409)
     JobStateError         a job has ended, or has not, and the wish needs the other (409)
     JobsError             the jobs' database is not to be had (503)
@@ -76,6 +77,12 @@ class ReplayError(RadEditError):
     """An edit cannot be rebuilt from its recorded provenance."""
 
     http_status = 409
+
+
+class NoChangeError(RadEditError):
+    """The edit was made, and no pixel of the film is shown otherwise than before."""
+
+    http_status = 422
 
 
 class OutputError(RadEditError):

@@ -18,6 +18,9 @@ from torch.nn import functional
 Image = NDArray[np.float32]
 Mask = NDArray[np.bool_]
 
+FLAT = 1 / 255
+"""What the display of a film that shows one grey only is stretched by; see `stretch_range`."""
+
 
 @dataclass(frozen=True)
 class SquareGrid:
@@ -137,8 +140,8 @@ def stretch_range(display: Image, valid: Mask | None = None) -> tuple[float, flo
 
     Returns
     -------
-    low, high : high - low is at least 1/255, so a flat film does not divide by zero
+    low, high : high - low is at least `FLAT`, so a flat film does not divide by zero
     """
     values = display if valid is None else display[valid]
     low, high = (float(v) for v in np.percentile(values, [0.5, 99.5]))
-    return low, max(high, low + 1 / 255)
+    return low, max(high, low + FLAT)

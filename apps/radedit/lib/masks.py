@@ -99,12 +99,19 @@ def dilate(mask: Mask, amount: float, unit: str, frame: Frame) -> Mask:
 
 
 def resolve(edit: Mask | None, keep: Mask | None, frame: Frame) -> tuple[Mask, Mask]:
-    """The pair of masks an edit runs with: keep wins where they meet.
+    """Fill in and check the pair of masks an edit runs with.
+
+    Neither is taken out of the other here: how much of the keep mask keeps its values, and so is
+    no part of what may change, is decided with the edit's parameters (`cases.prepare`).
 
     Parameters
     ----------
     edit : bool [rows, cols], True = may change; None = the whole film
     keep : bool [rows, cols], True = must stay; None = nothing
+
+    Returns
+    -------
+    edit, keep : bool [rows, cols], as they were drawn
 
     Raises
     ------
@@ -121,7 +128,7 @@ def resolve(edit: Mask | None, keep: Mask | None, frame: Frame) -> tuple[Mask, M
         raise MaskError("the edit mask is empty on this film; draw a region that may change.")
     if not (edit & ~keep).any():
         raise MaskError("the edit mask lies wholly inside the keep mask; nothing could change.")
-    return edit & ~keep, keep
+    return edit, keep
 
 
 def _pixel_centres(frame: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -54,7 +54,7 @@ class Edited:
     Attributes
     ----------
     stored : as `film.stored`, the new stored values
-    edit, keep : bool [rows, cols], the masks that were used (keep taken out of edit)
+    edit, keep : bool [rows, cols], the masks as `Prepared` has them
     support : bool [rows, cols], True = where a pixel could change
     cells_lost_to_keep : the part, 0 to 1, of the edit's latent cells that the keep mask took
     seconds : wall time of each stage
@@ -71,6 +71,11 @@ class Edited:
     fidelity: Fidelity
     seconds: Mapping[str, float]
     directional: Directional = field(default_factory=Directional)
+
+    @property
+    def is_visible(self) -> bool:
+        """Whether a reader of the film could see that it was edited."""
+        return self.fidelity.visible_pixels > 0
 
     @property
     def scores(self) -> dict[str, float | None]:
@@ -285,7 +290,7 @@ def _finish(p: Prepared, pair: torch.Tensor, run: Run) -> tuple[Edited, NDArray[
     if p.lifted is not None:
         change = laid_over(change, p.display, p.lifted)
     stored = apply_display_delta(film, change)
-    display = to_display(replace(film, stored=stored))
+    display = to_display(film, stored)
     support = weight > 0
     result = Edited(
         film=film,

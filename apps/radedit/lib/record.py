@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 
 from radedit.lib.cases import Prepared
-from radedit_dicom.provenance import Provenance, pixel_sha256
+from radedit_dicom.pixels import display_sha256
+from radedit_dicom.provenance import SCHEMA, Provenance, pixel_sha256
 
 TOOL = "radedit-monailabel"
 
@@ -39,11 +40,17 @@ class Run:
 
 
 def edit_id(prepared: Prepared, run: Run) -> str:
-    """Name an edit: 32 hex digits, the same for the same film, masks, request and model."""
-    request = prepared.case.request
+    """Name an edit: 32 hex digits, the same for the same film, masks, request and model.
+
+    Whatever shapes its pixels has a part in it, how the film is shown and how they follow from a
+    record included; the masks are the two that all others follow from.
+    """
+    request, film = prepared.case.request, prepared.case.film
     parts = [
-        prepared.case.film.sop_instance_uid,
-        pixel_sha256(prepared.case.film.stored),
+        SCHEMA,
+        film.sop_instance_uid,
+        pixel_sha256(film.stored),
+        display_sha256(film),
         run.model_sha256,
         run.dtype,
         pixel_sha256(prepared.edit),
@@ -66,7 +73,7 @@ def provenance_of(prepared: Prepared, stored: NDArray[Any], run: Run) -> Provena
     ----------
     stored : the new stored values, [rows, cols]
     """
-    request, parameters = prepared.case.request, prepared.parameters
+    request, parameters, film = prepared.case.request, prepared.parameters, prepared.case.film
     return Provenance(
         edit_id=edit_id(prepared, run),
         tool=TOOL,
@@ -83,14 +90,17 @@ def provenance_of(prepared: Prepared, stored: NDArray[Any], run: Run) -> Provena
         support=parameters.support,
         edit_mask=request.edit_mask or "",
         keep_mask=request.keep_mask,
-        source_sop_instance_uid=prepared.case.film.sop_instance_uid,
-        source_pixel_sha256=pixel_sha256(prepared.case.film.stored),
+        source_sop_instance_uid=film.sop_instance_uid,
+        source_pixel_sha256=pixel_sha256(film.stored),
+        source_display_sha256=display_sha256(film),
+        source_decoder=film.decoder,
         result_pixel_sha256=pixel_sha256(stored),
         edit_mask_sha256=pixel_sha256(prepared.edit),
         keep_mask_sha256=pixel_sha256(prepared.keep) if prepared.keep.any() else None,
         platform=this_platform(run),
         batch=run.batch,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
+        schema=SCHEMA,
         extra={
             "band_px": str(parameters.band_px),
             "feather_px": str(parameters.feather_px),

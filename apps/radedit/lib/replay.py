@@ -17,12 +17,14 @@ from radedit.lib.errors import ReplayError
 from radedit.lib.parameters import PRECISIONS
 from radedit.lib.pipeline import Editor, Progress
 from radedit.lib.record import this_platform
+from radedit_dicom import decoders
 from radedit_dicom.archive import Query
 from radedit_dicom.errors import DicomError, ProvenanceError
 from radedit_dicom.film import Film, read_film
 from radedit_dicom.folder import FolderArchive
 from radedit_dicom.parsing import parse
-from radedit_dicom.provenance import Provenance, pixel_sha256, read_private
+from radedit_dicom.pixels import display_sha256
+from radedit_dicom.provenance import SCHEMA, Provenance, pixel_sha256, read_private
 from radedit_dicom.segment_reader import read_segmentation
 from radedit_dicom.vocabulary import EDIT_LABEL, KEEP_LABEL
 
@@ -43,6 +45,7 @@ class Replay:
     other_platform : what differs from how the edit was made (machine, versions, threads,
         device, precision, batch); the same bytes are promised only where
         this is empty
+    schema : of the record; an older one says less than decides the pixels today
     """
 
     edit_id: str
@@ -54,6 +57,7 @@ class Replay:
     first_difference: tuple[int, int, int, int] | None
     largest_difference: int
     other_platform: Mapping[str, str]
+    schema: int = SCHEMA
 
     def sentence(self) -> str:
         """The verdict in words."""
@@ -71,6 +75,11 @@ class Replay:
         if self.other_platform:
             changed = ", ".join(f"{k}: {v}" for k, v in self.other_platform.items())
             parts.append(f"it ran otherwise here ({changed}), where the last bits may differ")
+        if self.first_difference is not None and self.schema != SCHEMA:
+            parts.append(
+                f"its record is of schema {self.schema}, and this version rebuilds edits of schema "
+                f"{SCHEMA}; use the version that made it"
+            )
         return "not identical: " + "; ".join(parts or ["the record was changed"]) + "."
 
 
@@ -85,14 +94,14 @@ def replay(edited: Path, source: Path, editor: Editor, progress: Progress | None
     Raises
     ------
     ReplayError
-        The source is another film, or the masks of the edit are not to be had.
+        The source is another film or is read or shown otherwise than then, or the masks of the
+        edit are not to be had.
     DicomError
         A file cannot be read.
     """
-    film = read_film(source)
     result = read_film(edited, allow_synthetic=True)
     record = read_private(result.header)
-    _check_source(film, record)
+    film = _source(source, record)
     masks = _masks(edited.parent, film, record)
     request = EditRequest(
         prompt=record.prompt,
@@ -155,17 +164,49 @@ class _Recorded:
         return self._masks[name]
 
 
-def _check_source(film: Film, record: Provenance) -> None:
+def _source(path: Path, record: Provenance) -> Film:
+    """Read the film that the edit was made from, with the decoder that it was read with then."""
+    film = read_film(path)
     if film.sop_instance_uid != record.source_sop_instance_uid:
         raise ReplayError(
-            f"the edit was made from the instance {record.source_sop_instance_uid}, and the "
+            f"The edit was made from the instance {record.source_sop_instance_uid}, and the "
             f"source given is {film.sop_instance_uid}; give the film it was made from."
         )
     if pixel_sha256(film.stored) != record.source_pixel_sha256:
+        film = _read_otherwise(path, film, record)
+    if record.source_display_sha256 not in ("", display_sha256(film)):
         raise ReplayError(
-            "the source has the right UID but other pixels than the edit was made from; "
+            "The source has the right UID and pixels, but it is shown otherwise than when the edit "
+            "was made (its window, look-up table, polarity, padding or orientation was changed); "
             "give the unchanged film."
         )
+    return film
+
+
+def _read_otherwise(path: Path, film: Film, record: Provenance) -> Film:
+    """Try the other decoders, where the first one does not give the pixels of the record."""
+    syntax = film.transfer_syntax
+    read = {film.decoder}
+    for plugin in decoders.installed(syntax) if film.decoder else ():
+        try:
+            other = read_film(path, decoder=plugin)
+        except DicomError:  # one that cannot read it; another one did
+            continue
+        if pixel_sha256(other.stored) == record.source_pixel_sha256:
+            return other
+        read.add(other.decoder)
+    if syntax in decoders.LOSSY and record.source_decoder not in read:
+        there = record.source_decoder or "a decoder that its older record does not name"
+        raise ReplayError(
+            "The source has the right UID, but its pixels are compressed with loss, and "
+            f"{' and '.join(sorted(read))} here read them as other values than {there} did when "
+            "the edit was made; install that decoder to replay it. If it is the same, the film "
+            "itself was changed: give the unchanged one."
+        )
+    raise ReplayError(
+        "The source has the right UID but other pixels than the edit was made from; "
+        "give the unchanged film."
+    )
 
 
 def _masks(folder: Path, film: Film, record: Provenance) -> dict[str, Mask]:
@@ -218,4 +259,5 @@ def _compare(
             for name, made in there.items()
             if here.get(name) != made
         },
+        schema=record.schema,
     )

@@ -12,7 +12,7 @@ import typer
 from radedit.lib.commands import options as asked
 from radedit.lib.commands.console import AsJson, bar, fail, print_json, refusals
 from radedit.lib.commands.places import destination, local, place
-from radedit.lib.errors import RadEditError
+from radedit.lib.errors import NoChangeError, RadEditError
 from radedit_dicom.locate import is_server
 
 if TYPE_CHECKING:
@@ -115,7 +115,14 @@ def _edit_file(path: Path, bulk: Bulk, as_json: bool) -> None:
     sources = _sources(FolderArchive(path.parent), bulk.editor)(film)
     with bar("editing") as progress:
         edited = bulk.editor.edit(film, bulk.request, sources, progress)
-    delivered = bulk.outbox.deliver(edited)
+    try:
+        delivered = bulk.outbox.deliver(edited)
+    except NoChangeError as error:
+        if as_json:
+            record = edited.provenance
+            about = {"edit_id": record.edit_id, "source": record.source_sop_instance_uid}
+            print_json({**about, "failed": str(error), "score": edited.scores})
+        raise
     drawn = None
     if bulk.pictures is not None:
         from radedit.lib.picture import draw

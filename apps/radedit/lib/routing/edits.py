@@ -12,7 +12,7 @@ from pydicom.dataset import Dataset
 from radedit.lib.cases import Case, EditRequest
 from radedit.lib.deliver import Manner
 from radedit.lib.deliver import Outbox as Store
-from radedit.lib.errors import FilmError, NotFoundError, RequestError
+from radedit.lib.errors import FilmError, NoChangeError, NotFoundError, RequestError
 from radedit.lib.pipeline import Editor
 from radedit.lib.routing.settings import edit_fields
 from radedit.lib.sources import FilmSources
@@ -38,6 +38,7 @@ FINAL: tuple[type[Exception], ...] = (
     RequestError,
     NotFoundError,
     FilmError,
+    NoChangeError,
     AlreadySyntheticError,
     NotDicomError,
     SegmentNotFoundError,

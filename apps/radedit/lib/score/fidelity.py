@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
+
+VISIBLE: Final = 1 / 255
+"""The least change of display intensity that can be seen: one grey level of an 8-bit display."""
 
 
 @dataclass(frozen=True)
@@ -17,6 +21,8 @@ class Fidelity:
     Attributes
     ----------
     changed_pixels : stored values that differ, in all
+    visible_pixels : those that are shown otherwise, by `VISIBLE` or more; 0 = no edit, whatever
+        the stored values are
     changed_in_keep : those on the keep mask; where values are kept, anything but 0 is a defect
     changed_outside_support : those where nothing may change; anything but 0 is a defect
     mean_change_in_edit : mean absolute change inside the edit mask
@@ -25,6 +31,7 @@ class Fidelity:
     """
 
     changed_pixels: int
+    visible_pixels: int
     changed_in_keep: int
     changed_outside_support: int
     mean_change_in_edit: float
@@ -53,9 +60,12 @@ def fidelity(
     support : bool [rows, cols], True = where the edit could change a pixel
     """
     changed = stored[0] != stored[1]
-    shift = (display[1] - display[0])[edit]
+    difference = display[1] - display[0]
+    shift = difference[edit]
     return Fidelity(
         changed_pixels=int(changed.sum()),
+        # A little less than a level: float32 does not hold the difference of two exactly.
+        visible_pixels=int((np.abs(difference) >= VISIBLE - 1e-6).sum()),
         changed_in_keep=int((changed & keep).sum()),
         changed_outside_support=int((changed & ~support).sum()),
         mean_change_in_edit=float(np.abs(shift).mean()),

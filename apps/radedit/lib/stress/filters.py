@@ -11,6 +11,8 @@ from radedit.lib.stress.judge import Judge
 from radedit.lib.stress.subjects import Image
 from radedit.lib.stress.suite import Edit, Filter
 
+NO_CHANGE = "made, no change"  # why an edit does not count that nobody can see
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -31,7 +33,7 @@ def judged(edited: Edited, wanted: Filter, seen: Sequence[str] = ()) -> Verdict:
 
     Parameters
     ----------
-    seen : objections of an independent reader, see `objections`
+    seen : objections to it, such as `NO_CHANGE` and those of an independent reader (`objections`)
     """
     found, scores = edited.directional, dict(edited.scores)
     reasons = list(seen)

@@ -32,7 +32,7 @@ from radedit.lib.sources import FilmSources
 from radedit.lib.stress.attention import grounding
 from radedit.lib.stress.controls import blurred, masked_out, reconstructed
 from radedit.lib.stress.corruptions import corrupted
-from radedit.lib.stress.filters import Verdict, judged, objections
+from radedit.lib.stress.filters import NO_CHANGE, Verdict, judged, objections
 from radedit.lib.stress.judge import Judge
 from radedit.lib.stress.quality import ssim_outside
 from radedit.lib.stress.subjects import Image, Mask, Subject
@@ -202,6 +202,8 @@ class Maker:
             facing = after[:, ::-1] if edited.film.is_mirrored else after
             side = subject.words.get("side", "") if subject.words.get("side") != "both" else ""
             seen = objections(self.judge, np.ascontiguousarray(facing), edit, side)
+        if not sham and not edited.is_visible:
+            seen = [NO_CHANGE, *seen]
         # A sham asks for no change, so there is no direction that it could be scored by.
         wanted = Filter(None, outside=self.suite.filter.outside) if sham else self.suite.filter
         verdict: Verdict = judged(edited, wanted, seen)

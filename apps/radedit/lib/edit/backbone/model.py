@@ -241,6 +241,8 @@ def load_backbone(
     }
     if spec.mask_padding:  # named only where it is so: older records stay true
         record["mask_padding"] = True
+    if image_size != _own_size(unet, vae):
+        record["image_size"] = image_size
     digest = hashlib.sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
     return Backbone(spec.name, digest, image_size, latent_shape, unet, vae, text, noise)
 
@@ -264,8 +266,8 @@ def _sizes(
     spec: ModelSpec, unet: Any, vae: Any, text: TextEncoder
 ) -> tuple[int, tuple[int, int, int]]:
     """Check that the parts fit together; return image size and latent shape."""
-    channels, factor = vae.config.latent_channels, 2 ** (len(vae.config.block_out_channels) - 1)
-    image_size = spec.image_size or unet.config.sample_size * factor
+    channels, factor = vae.config.latent_channels, _factor(vae)
+    image_size = spec.image_size or _own_size(unet, vae)
     width = text.network.config.hidden_size  # type: ignore[union-attr]
     if unet.config.in_channels != channels or unet.config.out_channels != channels:
         raise CheckpointError(
@@ -278,3 +280,13 @@ def _sizes(
             f"{unet.config.cross_attention_dim}, its text encoder gives {width}."
         )
     return image_size, (channels, image_size // factor, image_size // factor)
+
+
+def _factor(vae: Any) -> int:
+    """Pixels of a latent cell."""
+    return int(2 ** (len(vae.config.block_out_channels) - 1))
+
+
+def _own_size(unet: Any, vae: Any) -> int:
+    """Pixels a side as the configurations of the checkpoint say."""
+    return int(unet.config.sample_size) * _factor(vae)
