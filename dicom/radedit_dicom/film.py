@@ -15,6 +15,7 @@ from pydicom.encaps import generate_frames
 from radedit_dicom.decoders import read_pixels, truncated
 from radedit_dicom.errors import UnsupportedImageError
 from radedit_dicom.gate import check_film, is_native
+from radedit_dicom.padding import padding_mask, padding_range
 from radedit_dicom.parsing import is_uid, parse
 
 MAX_PIXELS = 8192 * 8192
@@ -86,7 +87,7 @@ class Film:
     @property
     def padding_range(self) -> tuple[int, int] | None:
         """Smallest and largest stored value that means padding; None without padding."""
-        return _padding_range(self.header)
+        return padding_range(self.header, self.stored_range)
 
 
 def stored_range(bits_stored: int, signed: bool) -> tuple[int, int]:
@@ -137,7 +138,10 @@ def read_film(
     _check_identity(header)
     whole = parse(source, pixels=True)
     stored, read_by = _decode(whole, decoder)
-    padding = _padding(header, stored)
+    signed = int(header.PixelRepresentation) == 1
+    padding = padding_mask(
+        stored, padding_range(header, stored_range(int(header.BitsStored), signed))
+    )
     if padding.all():
         raise UnsupportedImageError(
             "Every pixel of the film is padding (PixelPaddingValue), so it shows nothing; "
@@ -147,7 +151,7 @@ def read_film(
         stored=stored,
         header=header,
         bits_stored=int(header.BitsStored),
-        signed=int(header.PixelRepresentation) == 1,
+        signed=signed,
         photometric=str(header.PhotometricInterpretation),
         spacing_mm=_spacing(header),
         padding=padding,
@@ -276,18 +280,3 @@ def positive_pair(header: Dataset, keyword: str) -> tuple[float, float] | None:
 def _spacing(header: Dataset) -> tuple[float, float] | None:
     found = positive_pair(header, "PixelSpacing")
     return found if found is not None else positive_pair(header, "ImagerPixelSpacing")
-
-
-def _padding_range(header: Dataset) -> tuple[int, int] | None:
-    value, limit = header.get("PixelPaddingValue"), header.get("PixelPaddingRangeLimit")
-    if not isinstance(value, int):
-        return None
-    other = limit if isinstance(limit, int) else value
-    return min(value, other), max(value, other)
-
-
-def _padding(header: Dataset, stored: Stored) -> NDArray[np.bool_]:
-    span = _padding_range(header)
-    if span is None:
-        return np.zeros(stored.shape, dtype=np.bool_)
-    return np.asarray((stored >= span[0]) & (stored <= span[1]), dtype=np.bool_)

@@ -1,4 +1,4 @@
-"""Which images of a study to edit: the newest frontal originals, and why not the others.
+"""Which images of a study to edit: the newest frontal original, and why not the others.
 
 A hospital's study holds more than one film: a lateral, a bone-suppressed or annotated copy,
 the raw image for processing, a prior that was loaded beside it. `gate` judges each alone;
@@ -7,9 +7,11 @@ what only shows beside the others is judged here.
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydicom.dataset import Dataset
 from pydicom.uid import DigitalXRayImageStorageForProcessing
@@ -27,6 +29,7 @@ COPY = (
     "ask for derived images."
 )
 PRIOR = "The film is a prior: the patient has a newer frontal one; ask for priors."
+TIED = "Another frontal film of the patient and the same time is edited instead; ask for priors."
 PROCESSING = (
     "The image is for processing, not for presentation; take the processed image of the exposure."
 )
@@ -35,14 +38,14 @@ NO_IMAGE = "The object is no radiograph but accompanies one."
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to choose beside the newest frontal originals.
+    """What to choose beside each patient's newest frontal original.
 
     Attributes
     ----------
     priors : bool
-        Also films that a newer one of the same patient exists of.
+        Also every other original of the patient.
     derived : bool
-        Also secondary images and images derived from another film of the study.
+        Also secondary images and images derived from another film, of the study chosen.
     """
 
     priors: bool = False
@@ -60,8 +63,8 @@ class View:
     sop_instance_uid, study_instance_uid : str
     patient : tuple of str
         What two films of one patient share; kept in memory only.
-    study_date, acquired : str
-        YYYYMMDD or empty.
+    taken : tuple of str
+        When: date and time of the study, then of the acquisition; digits, empty where not said.
     position : str
         View position, such as PA.
     image_type : tuple of str
@@ -73,8 +76,7 @@ class View:
     sop_instance_uid: str
     study_instance_uid: str
     patient: tuple[str, ...]
-    study_date: str
-    acquired: str
+    taken: tuple[str, ...]
     position: str
     image_type: tuple[str, ...]
     sources: frozenset[str]
@@ -90,8 +92,11 @@ class View:
             sop_instance_uid=str(header.get("SOPInstanceUID", "")),
             study_instance_uid=study,
             patient=(issuer, patient) if patient else ("study", study),
-            study_date=_day(header, "StudyDate"),
-            acquired=_day(header, "AcquisitionDate"),
+            taken=(
+                _day(header, "StudyDate"),
+                _clock(header, "StudyTime"),
+                *_acquired(header),
+            ),
             position=str(header.get("ViewPosition", "") or "").strip().upper(),
             image_type=tuple(str(value).upper() for value in _values(header.get("ImageType"))),
             sources=frozenset(
@@ -110,7 +115,10 @@ class Choice(Generic[K]):
 
 
 def choose_frontal(views: Mapping[K, View], wanted: Wanted | None = None) -> Choice[K]:
-    """Choose the newest frontal originals.
+    """Choose the newest frontal original of each patient: of two of one day the later.
+
+    What has no date or time is taken for older than what has one; between films of the same time
+    the UID decides, so that the choice does not hang on the order in which they are found.
 
     Parameters
     ----------
@@ -124,26 +132,21 @@ def choose_frontal(views: Mapping[K, View], wanted: Wanted | None = None) -> Cho
         Every key is in one of its two parts.
     """
     wanted = wanted or Wanted()
-    reasons = {key: view.refusal for key, view in views.items() if view.refusal}
+    refused = {key: view.refusal for key, view in views.items() if view.refusal}
     films = {key: view for key, view in views.items() if not view.refusal}
-    if not wanted.derived:
-        reasons |= {key: SECONDARY for key, view in films.items() if _is_secondary(view)}
-        films = {key: view for key, view in films.items() if key not in reasons}
-        reasons |= {
-            key: COPY
-            for key, view in films.items()
-            if any(_is_derived_from(view, other) for other in films.values())
-        }
-        films = {key: view for key, view in films.items() if key not in reasons}
+    derived = _derived(films)
+    reasons = refused if wanted.derived else {**refused, **derived}
     if not wanted.priors:
-        by_patient: dict[tuple[str, ...], list[View]] = {}
-        for view in films.values():
-            by_patient.setdefault(view.patient, []).append(view)
-        reasons |= {
-            key: PRIOR
-            for key, view in films.items()
-            if any(_is_newer(other, view) for other in by_patient[view.patient])
-        }
+        newest: dict[tuple[str, ...], View] = {}
+        # Originals come last, so that one of them is the newest where there is one.
+        for key in sorted(films, key=lambda key: (key not in derived, _order(films[key]))):
+            if key not in reasons:
+                newest[films[key].patient] = films[key]
+        for key, view in films.items():
+            if key not in reasons and view is not (last := newest[view.patient]):
+                is_of_it = key in derived and view.study_instance_uid == last.study_instance_uid
+                if not is_of_it:
+                    reasons[key] = TIED if view.taken == last.taken else PRIOR
     return Choice(tuple(key for key in views if key not in reasons), reasons)
 
 
@@ -158,6 +161,17 @@ def _refusal(header: Dataset) -> str:
     except DicomError as error:
         return str(error)
     return ""
+
+
+def _derived(films: Mapping[K, View]) -> dict[K, str]:
+    """Give the films that are secondary, or copies of one that is not, each with the reason."""
+    reasons = {key: SECONDARY for key, view in films.items() if _is_secondary(view)}
+    first = {key: view for key, view in films.items() if key not in reasons}
+    return reasons | {
+        key: COPY
+        for key, view in first.items()
+        if any(_is_derived_from(view, other) for other in first.values())
+    }
 
 
 def _is_secondary(view: View) -> bool:
@@ -183,15 +197,33 @@ def _is_derived_from(view: View, other: View) -> bool:
     return types == (("DERIVED",), ("ORIGINAL",)) and same_place
 
 
-def _is_newer(other: View, view: View) -> bool:
-    if other.study_instance_uid == view.study_instance_uid:
-        return bool(view.acquired) and other.acquired > view.acquired
-    return bool(view.study_date) and other.study_date > view.study_date
+def _order(view: View) -> tuple[Any, ...]:
+    """Sort by time, then by UID, number by number, as machines count them up."""
+    return view.taken, [int(n) for n in re.findall(r"\d+", view.sop_instance_uid)]
+
+
+def _acquired(header: Dataset) -> tuple[str, str]:
+    """Date and time of the acquisition, else of the image; both of one source."""
+    whole = "".join(itertools.takewhile(str.isdigit, str(header.get("AcquisitionDateTime") or "")))
+    if len(whole) >= 8:
+        return whole[:8], whole[8:14].ljust(12, "0")
+    for kind in ("Acquisition", "Content"):
+        if day := _day(header, f"{kind}Date"):
+            return day, _clock(header, f"{kind}Time")
+    return "", _clock(header, "AcquisitionTime")
 
 
 def _day(header: Dataset, keyword: str) -> str:
     text = str(header.get(keyword, "") or "").strip()
     return text if len(text) == 8 and text.isdigit() else ""
+
+
+def _clock(header: Dataset, keyword: str) -> str:
+    """HHMMSSFFFFFF of a time that may be cut short or written with colons; empty when absent."""
+    whole, _, fraction = str(header.get(keyword, "") or "").replace(":", "").strip().partition(".")
+    if not whole.isdigit() or (fraction and not fraction.isdigit()):
+        return ""
+    return whole.ljust(6, "0") + fraction[:6].ljust(6, "0")
 
 
 def _values(value: object) -> list[object]:

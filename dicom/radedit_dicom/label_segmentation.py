@@ -153,10 +153,9 @@ def note_of(dataset: Dataset) -> LabelNote | None:
 
 
 def _segment(number: int, label: str, about: About) -> SegmentDescription:
-    known = label in words.SEGMENTS and words.segment_codes(label).type.scheme_designator != (
-        words.SCHEME
-    )
-    codes = words.segment_codes(label) if known else words.SegmentCodes(TISSUE, TISSUE)
+    codes = words.segment_of(label)
+    if codes is None or codes.type.scheme_designator == words.SCHEME:
+        codes = words.SegmentCodes(TISSUE, TISSUE)
     kind, algorithm = SegmentAlgorithmTypeValues.MANUAL, None
     if about.model:
         kind = SegmentAlgorithmTypeValues.AUTOMATIC

@@ -128,7 +128,8 @@ def to_display(film: Film, stored: Stored | None = None) -> NDArray[np.float32]:
     Returns
     -------
     float32 [rows, columns] in [0, 1]
-        1 = white on the monitor, whatever the film's photometric interpretation.
+        1 = white on the monitor, whatever the film's photometric interpretation. Padding, which
+        no look-up table applies to (PS3.3 C.7.5.1.1.2), is 0.
 
     Raises
     ------
@@ -138,7 +139,9 @@ def to_display(film: Film, stored: Stored | None = None) -> NDArray[np.float32]:
     shown = presentation_table(film)
     table = shown.table.astype(np.float32)
     values = film.stored if stored is None else stored
-    return np.asarray(table[values.astype(np.intp) - shown.first], dtype=np.float32)
+    display = np.asarray(table[values.astype(np.intp) - shown.first], dtype=np.float32)
+    display[film.padding] = 0.0
+    return display
 
 
 def apply_display_delta(film: Film, delta: NDArray[np.float32]) -> Stored:

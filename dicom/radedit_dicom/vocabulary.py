@@ -9,6 +9,7 @@ CodingSchemeIdentificationSequence (PS3.3 C.12.1.1.7).
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -190,8 +191,21 @@ def segment_codes(label: str) -> SegmentCodes:
     SegmentCodes
         Those of `SEGMENTS`; for any other label the private "other mask".
     """
-    plain = " ".join(label.lower().replace("_", " ").replace("-", " ").split())
-    return SEGMENTS.get(plain, SegmentCodes(CATEGORY_SPATIAL, OTHER_MASK))
+    return segment_of(label) or SegmentCodes(CATEGORY_SPATIAL, OTHER_MASK)
+
+
+def segment_of(label: str) -> SegmentCodes | None:
+    """Codes for a segment label, as `segment_codes`; None for a label without codes of its own."""
+    return SEGMENTS.get(plain_label(label))
+
+
+def plain_label(label: str) -> str:
+    """Write a label as in `SEGMENTS`: in lower case, one blank between its words.
+
+    Tasks and people write ``Left_Lung``, ``left-lung``, ``leftLung`` and ``Left lung`` for one.
+    """
+    apart = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", label)
+    return " ".join(re.sub(r"[_-]", " ", apart).lower().split())
 
 
 def segment_colour(label: str) -> tuple[int, int, int]:

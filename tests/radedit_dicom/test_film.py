@@ -108,6 +108,34 @@ def test_padding_value_and_range_are_found(make_dataset):
     np.testing.assert_array_equal(film.padding, (pixels >= 1) & (pixels <= 3))
 
 
+@pytest.mark.parametrize(
+    ("bits", "vr", "written"),
+    [
+        (16, "SS", -2000),
+        (16, "US", 65536 - 2000),
+        (12, "SS", -2000),
+        (12, "US", 65536 - 2000),
+        (12, "US", 4096 - 2000),
+        (16, "UN", struct.pack("<h", -2000)),
+    ],
+)
+def test_padding_of_a_signed_film_is_found_however_it_was_written(make_dataset, bits, vr, written):
+    pixels = np.array([[-2000, -1], [0, 2000]])
+    dataset = make_dataset(pixels, bits, PixelRepresentation=1)
+    dataset.add_new("PixelPaddingValue", vr, written)
+    film = read_film(as_bytes(dataset))
+    np.testing.assert_array_equal(film.padding, pixels == -2000)
+    assert film.padding_range == (-2000, -2000)
+
+
+def test_padding_of_an_unsigned_film_may_be_written_as_a_signed_number(make_dataset):
+    dataset = make_dataset(np.array([[65535, 0], [1, 2]]), 16)
+    dataset.add_new("PixelPaddingValue", "SS", -1)
+    np.testing.assert_array_equal(
+        read_film(as_bytes(dataset)).padding, [[True, False], [False] * 2]
+    )
+
+
 def test_a_film_that_is_all_padding_is_refused(make_dataset):
     blank = make_dataset(np.full((24, 20), 3), PixelPaddingValue=3)
     with pytest.raises(UnsupportedImageError, match="Every pixel of the film is padding"):

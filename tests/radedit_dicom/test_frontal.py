@@ -95,17 +95,50 @@ def test_a_processed_film_without_its_raw_image_is_an_original(film) -> None:
     assert choose_frontal({"shown": View.of(shown)}).chosen == ("shown",)
 
 
-def test_two_exposures_of_one_day_are_both_chosen(film) -> None:
-    views = {n: View.of(film(n, ImageType=["ORIGINAL", "PRIMARY"])) for n in (1, 2)}
-    assert choose_frontal(views).chosen == (1, 2)
+ONE_DAY = {"StudyDate": "20240102", "StudyInstanceUID": "1.2"}
 
 
-def test_a_prior_inside_the_study_is_told_by_its_acquisition(film) -> None:
-    views = {
-        day: View.of(film(n, AcquisitionDate=day)) for n, day in enumerate(("20200101", "20240102"))
-    }
-    views["undated"] = View.of(film(7))
-    assert choose_frontal(views).chosen == ("20240102", "undated")
+def newest_of(film, *films: dict[str, Any]) -> int:
+    """Give the place of the one film that is chosen, whatever order they are found in."""
+    views = {n: View.of(film(7 + n, **each)) for n, each in enumerate(films)}
+    backwards = dict(reversed(views.items()))
+    (chosen,) = choose_frontal(views).chosen
+    assert choose_frontal(backwards).chosen == (chosen,)
+    return chosen
+
+
+@pytest.mark.parametrize(
+    ("earlier", "later"),
+    [
+        ({"AcquisitionDate": "20240101"}, {"AcquisitionDate": "20240102"}),
+        ({}, {"AcquisitionDate": "20240102"}),
+        (
+            {"AcquisitionDate": "20240102", "AcquisitionTime": "0930"},
+            {"AcquisitionDate": "20240102", "AcquisitionTime": "093001.5"},
+        ),
+        ({"AcquisitionDateTime": "20240102093000"}, {"AcquisitionDateTime": "20240102093001+0100"}),
+        (
+            {"ContentDate": "20240102", "ContentTime": "235959"},
+            {"AcquisitionDateTime": "20240103000000"},
+        ),
+        (
+            {"StudyTime": "080000", "StudyInstanceUID": "1.9"},
+            {"StudyTime": "09", "StudyInstanceUID": "1.3"},
+        ),
+    ],
+)
+def test_of_two_films_of_one_day_the_later_is_chosen(film, earlier, later) -> None:
+    assert newest_of(film, {**ONE_DAY, **earlier}, {**ONE_DAY, **later}) == 1
+    assert newest_of(film, {**ONE_DAY, **later}, {**ONE_DAY, **earlier}) == 0
+
+
+def test_of_films_of_one_time_one_is_chosen_by_its_uid_and_the_other_is_told_so(film) -> None:
+    """2 films of one study, and 2 of 2 studies of a day: 1.2.3.10 was made after 1.2.3.9."""
+    for other in ({}, {"StudyInstanceUID": "1.7"}):
+        views = {n: View.of(film(n, **{**ONE_DAY, **(other if n == 9 else {})})) for n in (10, 9)}
+        choice = choose_frontal(views)
+        assert (choice.chosen, choice.passed_over) == ((10,), {9: frontal.TIED})
+        assert choose_frontal(views, Wanted(priors=True)).chosen == (10, 9)
 
 
 def test_films_without_a_patient_number_are_nobodys_priors(film) -> None:
@@ -162,6 +195,6 @@ def test_every_object_is_chosen_or_has_a_reason_and_what_is_chosen_can_be_edited
     if some and not any(frontal._is_secondary(views[n]) for n in some):
         assert choice.chosen, "of films that could be edited, one at least is"
     for n, reason in choice.passed_over.items():
-        if reason not in (frontal.COPY, frontal.PRIOR, frontal.SECONDARY):
+        if reason not in (frontal.COPY, frontal.PRIOR, frontal.SECONDARY, frontal.TIED):
             with pytest.raises(DicomError):
                 check_film(headers[n], allow_synthetic=False, max_pixels=10**6)

@@ -258,6 +258,20 @@ def test_padding_does_not_widen_the_range_of_a_film_without_window(make_dataset)
     np.testing.assert_allclose(shown, [[0, 0], [0.5, 1]], atol=1e-6)
 
 
+@pytest.mark.parametrize("photometric", ["MONOCHROME1", "MONOCHROME2"])
+@pytest.mark.parametrize("padding", [0, 4095])
+def test_padding_is_black_whatever_its_value_and_the_polarity(make_dataset, photometric, padding):
+    pixels = np.array([[padding, 1000], [1500, 2000]])
+    film = read_film(
+        make_dataset(pixels, PhotometricInterpretation=photometric, PixelPaddingValue=padding)
+    )
+    shown = to_display(film)
+    assert shown[0, 0] == 0.0
+    assert shown[1, 0] == pytest.approx(0.5)
+    change = np.full((2, 2), 0.1, np.float32)
+    assert apply_display_delta(film, change)[0, 0] == padding
+
+
 def test_contradictory_polarity_is_refused(make_dataset):
     for photometric, shape in (("MONOCHROME1", "IDENTITY"), ("MONOCHROME2", "INVERSE")):
         dataset = make_dataset(PhotometricInterpretation=photometric, PresentationLUTShape=shape)

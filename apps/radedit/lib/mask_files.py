@@ -40,13 +40,13 @@ def read_mask(name: str, film: Film) -> Mask:
 
     Returns
     -------
-    bool [rows, cols] on the film's grid, True = not 0
+    bool [rows, cols] on the film's grid, True = not 0; not a number (NaN) is outside
 
     Raises
     ------
     MaskError
         The file is missing, no image, not two-dimensional, turned obliquely, of another size
-        than the film, or holds several segments.
+        than the film, holds several segments, or numbers that are no mask's.
     """
     text, _, label = name.partition("#")
     path = Path(text).expanduser()
@@ -56,7 +56,13 @@ def read_mask(name: str, film: Film) -> Mask:
         return _from_segmentation(path, label, film)
     if path.suffix.lower() == ".png":
         return read_png(path, path.name, film)
-    return np.asarray(_read_volume(path, film) != 0)
+    pixels = _read_volume(path, film)
+    if (pixels < 0).any() or (pixels != np.rint(pixels)).any():
+        raise MaskError(
+            f"the mask file '{path.name}' holds fractions or numbers below 0, so nobody can say "
+            "what is inside; write whole numbers, 0 = outside."
+        )
+    return np.asarray(pixels != 0)
 
 
 def read_png(file: Path | BinaryIO, name: str, film: Film) -> Mask:
@@ -146,7 +152,7 @@ def _decoded(
 
 
 def _read_volume(path: Path, film: Film) -> NDArray[Any]:
-    """Read NIfTI or NRRD of one slice, turned to lie as the film does: [rows, cols]."""
+    """Read NIfTI or NRRD of one slice, turned to lie as the film does: [rows, cols], NaN = 0."""
     import itk
 
     name = path.name
@@ -167,7 +173,9 @@ def _read_volume(path: Path, film: Film) -> NDArray[Any]:
         pixels = np.asarray(itk.array_from_image(itk.imread(str(path))))
     except (RuntimeError, OSError, EOFError, ValueError, zlib.error) as error:
         raise MaskError(f"the mask file '{name}' {_UNREADABLE}.") from error
-    return turned(pixels, axes or []).reshape(film.shape)
+    if np.isinf(pixels).any():
+        raise MaskError(f"the mask file '{name}' holds numbers that are not finite; write it anew.")
+    return turned(np.nan_to_num(pixels, nan=0), axes or []).reshape(film.shape)
 
 
 def _lying(size: list[int], axes: list[tuple[int, int]] | None, name: str) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from radedit.lib.remote_access import RemoteAccess
 from radedit_dicom.archive import Archive
 from radedit_dicom.film import Film
 from radedit_dicom.pixels import to_display
+from radedit_dicom.vocabulary import plain_label
 
 Mask = NDArray[np.bool_]
 Task = Callable[[Film], Mapping[str, Mask]]
@@ -128,9 +129,12 @@ class FilmSources:
 
 
 def _labelled(labels: Mapping[str, Mask], task: str, label: str) -> Mask:
-    """Give one label of a task's result, or all of them together."""
+    """Give one label of a task's result, in any spelling of it, or all of them together."""
     if not label:
         return np.asarray(np.logical_or.reduce(list(labels.values())))
+    if label not in labels:
+        same = [name for name in labels if plain_label(name) == plain_label(label)]
+        label = same[0] if len(same) == 1 else label
     if label not in labels:
         known = ", ".join(sorted(labels))
         raise NotFoundError(f"the task {task} has no label '{label}'; its labels are {known}.")

@@ -1,6 +1,6 @@
 """Which films a batch run edits: study by study, out of a folder, an archive or a list.
 
-A study is judged as a whole, as in `radedit edit`: of it the newest frontal originals are taken.
+A study is judged as a whole, as in `radedit edit`: of it the frontal originals are taken.
 A patient's older studies are films of the cohort like any other, so nothing has to be known of one
 study to edit another, and the first film is edited while the last is not yet looked for.
 """

@@ -37,14 +37,17 @@ def usable_scores(found: Mapping[str, Any]) -> dict[str, float]:
 
 
 def usable_segments(found: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Mask]:
-    """Check segments that came from outside; numbers other than 0 are inside.
+    """Check segments that came from outside; numbers other than 0 are inside, NaN is outside.
 
     Raises
     ------
     VictimError
         One is of another size than the film.
     """
-    segments = {str(label): np.asarray(np.asarray(mask) != 0) for label, mask in found.items()}
+    segments = {
+        str(label): np.asarray(np.nan_to_num(np.asarray(mask)) != 0)
+        for label, mask in found.items()
+    }
     if any(mask.shape != shape for mask in segments.values()):
         raise VictimError("the victim gave a segment of another size than the film.")
     return segments
