@@ -173,7 +173,8 @@ def check_dataset(dataset: Dataset) -> list[Finding]:
     list of Finding
         Only what is broken.
     """
-    rules = list(_PHANTOM if is_phantom(dataset) else _EVERY_OBJECT)
+    edited = _has_private_block(dataset)  # in a phantom's own study it is a phantom's as well
+    rules = list(_PHANTOM if is_phantom(dataset) and not edited else _EVERY_OBJECT)
     if dataset.get("SOPClassUID") == SecondaryCaptureImageStorage:
         rules += _IMAGE
     broken = []

@@ -19,7 +19,7 @@ from pydicom.uid import (
 )
 
 from radedit_dicom import vocabulary as words
-from radedit_dicom.study import QA_NAME
+from radedit_dicom.study import QA_NAME, one_line, qa_study_id
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,8 @@ def _patient_and_study(dataset: Dataset, document: Document, digest: str) -> Non
     dataset.PatientID = f"QA-{digest[:24].upper()}"
     dataset.PatientBirthDate = dataset.PatientSex = dataset.AccessionNumber = None
     dataset.ReferringPhysicianName = None
-    dataset.StudyID = "RADEDIT-QA"
-    dataset.StudyDescription = "RadEdit QA: stress test of a model"
+    dataset.StudyID = qa_study_id(str(dataset.StudyInstanceUID))
+    dataset.StudyDescription = one_line(f"RadEdit QA: {document.title}")
     dataset.TimezoneOffsetFromUTC = document.made.strftime("%z")[:5]
     dataset.StudyDate = dataset.SeriesDate = dataset.ContentDate = date
     dataset.StudyTime = dataset.SeriesTime = dataset.ContentTime = time

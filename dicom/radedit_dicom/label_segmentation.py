@@ -94,7 +94,10 @@ def build_label(film: Film, masks: Mapping[str, NDArray[np.bool_]], about: About
     ------
     ConformanceError
         No mask, or too many.
+    UnsupportedImageError
+        An identifier of the film cannot be repeated (`study.check_identity`).
     """
+    study = StudyContext.same(film)
     if not 1 <= len(masks) <= MAX_SEGMENTS:
         raise ConformanceError(
             f"There are {len(masks)} labels, but a segmentation takes 1 to {MAX_SEGMENTS}; "
@@ -119,7 +122,6 @@ def build_label(film: Film, masks: Mapping[str, NDArray[np.bool_]], about: About
         content_description=f"Labels of a radiograph, {about.tag}",
         omit_empty_frames=False,
     )
-    study = StudyContext.same(film)
     study.apply(segmentation)
     segmentation.SpecificCharacterSet = "ISO_IR 192"
     segmentation.SeriesDescription = f"{DESCRIPTION}{about.tag}"

@@ -9,12 +9,13 @@ from datetime import datetime, timedelta, timezone
 from itertools import count
 from typing import TYPE_CHECKING
 
+from pydicom.datadict import dictionary_VR
 from pydicom.dataset import Dataset
 from pydicom.sr.coding import Code
 
 from radedit_dicom import vocabulary as words
 from radedit_dicom.provenance import Provenance, contributing_equipment, write_private
-from radedit_dicom.study import StudyContext
+from radedit_dicom.study import StudyContext, one_line
 
 if TYPE_CHECKING:
     from highdicom.sr.coding import CodedConcept
@@ -59,7 +60,7 @@ def mark(dataset: Dataset, provenance: Provenance, study: StudyContext, what: st
     dataset.SpecificCharacterSet = "ISO_IR 192"
     dataset.SyntheticData = "YES"
     dataset.ContentQualification = "RESEARCH"
-    dataset.SeriesDescription = f"{words.WARNING} {what}".strip()[:64]
+    dataset.SeriesDescription = one_line(f"{words.WARNING} {what} {provenance.prompt}")
     dataset.Manufacturer = words.MANUFACTURER
     dataset.ManufacturerModelName = words.MODEL_NAME
     dataset.SoftwareVersions = provenance.tool_version[:64]
@@ -169,7 +170,7 @@ def anonymous(image: Dataset) -> Dataset:
         if element.tag.group not in (0x0010, 0x7FE0):
             copied[element.tag] = element
     copied.file_meta = image.file_meta
-    for name in ("PatientName", "PatientID", "PatientBirthDate", "PatientSex"):
-        setattr(copied, name, None)
-    copied.ReferringPhysicianName = None
+    names = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex", "ReferringPhysicianName")
+    for name in names:  # a new element each, since the others are the image's own
+        copied.add_new(name, dictionary_VR(name), None)
     return copied

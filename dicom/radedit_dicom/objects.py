@@ -19,7 +19,7 @@ from radedit_dicom.provenance import Provenance, pixel_sha256
 from radedit_dicom.report import Scores, build_report
 from radedit_dicom.secondary_capture import build_secondary_capture
 from radedit_dicom.segmentation import build_segmentation, reference_to_segmentation
-from radedit_dicom.study import StudyContext
+from radedit_dicom.study import StudyContext, check_identity
 
 StudyMode = Literal["new", "same"]
 
@@ -68,15 +68,18 @@ class Destination:
     first_series_number: int | None = None
 
     def check(self, film: Film) -> None:
-        """Refuse a film whose identity would go to a QA patient inside its pixels.
+        """Refuse a film whose identity would go to a QA patient, or cannot be repeated.
 
         It costs nothing, so call it before the edit; `context` calls it in any case.
 
         Raises
         ------
         UnsupportedImageError
-            The mode is "new" and the film says that an identity is burned into it.
+            The mode is "new" and the film says that an identity is burned into it; or it is
+            "same" and an identifier of the film cannot be repeated (`study.check_identity`).
         """
+        if self.study_mode == "same":
+            check_identity(film.header)
         burned_in = str(film.header.get("BurnedInAnnotation", "")).strip().upper() == "YES"
         if burned_in and self.study_mode == "new":
             raise UnsupportedImageError(

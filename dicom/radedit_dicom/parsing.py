@@ -20,6 +20,7 @@ from typing import BinaryIO, TypeVar
 
 import pydicom
 from pydicom import config
+from pydicom.datadict import keyword_for_tag
 from pydicom.dataset import Dataset, FileDataset
 from pydicom.errors import BytesLengthException, InvalidDicomError
 from pydicom.filereader import read_dataset, read_preamble
@@ -30,6 +31,7 @@ from radedit_dicom.errors import NotDicomError, UnsupportedImageError
 
 SUFFIXES = (".dcm", ".dicom")  # in lower case, of the names that files of objects mostly have
 MAX_DEPTH = 32
+_LEFT_OUT = "left_out"
 #: The one grammar of UIDs, at every door. Looser than PS3.5 9.1, since archives hold objects whose
 #: UIDs have leading zeros, but no part between dots is empty: "." and ".." are names of folders.
 UID_PATTERN = r"[0-9]+(?:\.[0-9]+)*"
@@ -120,6 +122,12 @@ def settled(dataset: Dataset) -> Dataset:
     return _settled(lambda: dataset)
 
 
+def unreadable(dataset: Dataset) -> frozenset[str]:
+    """Give the keywords of what `parse` left out of an object, as its value does not convert."""
+    found: frozenset[str] = getattr(dataset, _LEFT_OUT, frozenset())
+    return found
+
+
 def is_uid(text: object) -> bool:
     """Tell whether a text is a UID: numbers with dots between, of 64 characters at most."""
     return len(str(text)) <= UID_LENGTH and _UID.fullmatch(str(text)) is not None
@@ -166,6 +174,7 @@ def _copy(source: Dataset, pixels: bool) -> Dataset:
     if isinstance(source, FileDataset):
         implicit, little = source.original_encoding
         copied.set_original_encoding(implicit, little, source.original_character_set)
+    setattr(copied, _LEFT_OUT, unreadable(source))
     return copied
 
 
@@ -211,6 +220,7 @@ def _convert_all(dataset: Dataset, depth: int) -> None:
             element = dataset[tag]
         except _PARSE_ERRORS:
             del dataset[tag]
+            setattr(dataset, _LEFT_OUT, unreadable(dataset) | {keyword_for_tag(tag)})
             continue
         if element.VR == "SQ":
             for item in element.value or []:

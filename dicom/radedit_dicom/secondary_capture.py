@@ -30,7 +30,7 @@ from radedit_dicom.marks import (
 )
 from radedit_dicom.pixels import presentation_table
 from radedit_dicom.provenance import Provenance, edit_uid, pixel_sha256
-from radedit_dicom.study import StudyContext, is_valid
+from radedit_dicom.study import StudyContext, is_valid, one_line
 
 #: Copied as they are when the source has them.
 _COPIED = (
@@ -154,8 +154,12 @@ def _describe(image: Dataset, film: Film, provenance: Provenance, study: StudyCo
     image.ConversionType = "SYN"
     image.ImageType = ["DERIVED", "SECONDARY", "OTHER"]
     image.QualityControlImage = "YES"
-    image.ImageComments = words.WARNING
     created = local_time(provenance, study)
+    image.ImageComments = one_line(
+        f"{words.WARNING}. Edited {created:%Y-%m-%d %H:%M:%S} from the image "
+        f"{provenance.source_sop_instance_uid}. Prompt: {provenance.prompt or 'none'}",
+        most=10240,
+    )
     image.DateOfSecondaryCapture = created.strftime("%Y%m%d")
     image.TimeOfSecondaryCapture = created.strftime("%H%M%S.%f")
     image.BitsStored = film.bits_stored

@@ -8,12 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
+from unicodedata import category
 
 from pydicom import config
+from pydicom.charset import python_encoding
+from pydicom.datadict import dictionary_VM
 from pydicom.dataset import Dataset
 from pydicom.valuerep import validate_value
 
+from radedit_dicom.errors import UnsupportedImageError
 from radedit_dicom.film import Film
+from radedit_dicom.parsing import unreadable
 from radedit_dicom.provenance import Provenance, edit_uid
 
 QA_NAME = "RADEDIT^QA"
@@ -23,14 +28,18 @@ QA_NAME = "RADEDIT^QA"
 _IDENTITY = (
     "PatientName",
     "PatientID",
+    "TypeOfPatientID",
     "IssuerOfPatientID",
+    "IssuerOfPatientIDQualifiersSequence",
     "PatientBirthDate",
     "PatientSex",
+    "QualityControlSubject",
     "StudyInstanceUID",
     "StudyDate",
     "StudyTime",
     "StudyID",
     "AccessionNumber",
+    "IssuerOfAccessionNumberSequence",
     "ReferringPhysicianName",
     "StudyDescription",
     "PatientAge",
@@ -51,6 +60,11 @@ _ALWAYS = (
     "AccessionNumber",
     "ReferringPhysicianName",
 )
+#: Whose letters the character set declares (PS3.5 6.2).
+_CODED_VRS = frozenset({"LO", "LT", "PN", "SH", "ST", "UC", "UT"})
+#: The sets that declare no letters but those of ASCII.
+_ASCII_SETS = frozenset({"", "ISO_IR 6", "ISO 2022 IR 6"})
+_SEXES = frozenset({"M", "F", "O"})
 
 
 def is_valid(header: Dataset, keyword: str) -> bool:
@@ -70,6 +84,53 @@ def is_valid(header: Dataset, keyword: str) -> bool:
     except (TypeError, ValueError):
         return False
     return True
+
+
+def check_identity(header: Dataset) -> None:
+    """Refuse a film whose identity cannot be repeated as it is by new objects of its study.
+
+    Left out, an identifier would be lost; written otherwise, it would split the patient or the
+    study; as it is, it would break the object.
+
+    Raises
+    ------
+    UnsupportedImageError
+        Names the attributes, not their values.
+    """
+    declared = header.get("SpecificCharacterSet") or ""
+    sets = {declared} if isinstance(declared, str) else {str(name) for name in declared}
+    has_letters = not sets <= _ASCII_SETS and sets <= set(python_encoding)
+    broken = [
+        name
+        for name in _IDENTITY
+        if name in unreadable(header) or not _is_repeatable(header, name, has_letters)
+    ]
+    if broken:
+        raise UnsupportedImageError(
+            f"Objects in the film's own study must repeat its {', '.join(broken)}, but what the "
+            "film holds there is too long, ill-formed, or in letters that its SpecificCharacterSet "
+            "does not declare; have the film corrected, or store the edit in a study of its own "
+            "(study mode new)."
+        )
+
+
+def _is_repeatable(header: Dataset, keyword: str, has_letters: bool) -> bool:
+    """Tell whether an attribute is absent, or can be written again as it is."""
+    if header.get(keyword) in (None, "", []):
+        return True
+    element = header[keyword]
+    if element.VR == "SQ":
+        named = ((item, each.keyword) for item in element.value for each in item)
+        return all(_is_repeatable(item, name, has_letters) for item, name in named if name)
+    text = str(element.value)
+    return (
+        is_valid(header, keyword)
+        and (element.VM == 1 or dictionary_VM(element.tag) != "1")
+        and (keyword != "PatientSex" or text in _SEXES)
+        and (text.isascii() or element.VR not in _CODED_VRS or has_letters)
+        # The replacement character stands for bytes that are none of the declared set.
+        and not any(letter == "\ufffd" or category(letter) == "Cc" for letter in text)
+    )
 
 
 def qa_patient_id(header: Dataset, pseudonym_key: bytes = b"") -> str:
@@ -98,6 +159,19 @@ def qa_patient_id(header: Dataset, pseudonym_key: bytes = b"") -> str:
         study_uid = str(header.StudyInstanceUID)
         digest = hashlib.sha256(f"radedit-qa {study_uid}".encode()).hexdigest()
     return f"QA-{digest[:24].upper()}"
+
+
+def qa_study_id(study_instance_uid: str) -> str:
+    """Name a QA study: worklists and archives that go by the Study ID must not merge two."""
+    digest = hashlib.sha256(study_instance_uid.encode("ascii")).hexdigest()
+    return f"QA-{digest[:13].upper()}"
+
+
+def one_line(text: str, most: int = 64) -> str:
+    """Shorten a text to what a description may hold (VR LO), in bytes as some count."""
+    plain = "".join(" " if category(letter) == "Cc" else letter for letter in text)
+    short = " ".join(plain.replace("\\", "/").split()).encode()[:most]
+    return short.decode(errors="ignore").rstrip()
 
 
 @dataclass(frozen=True)
@@ -138,14 +212,15 @@ class StudyContext:
         StudyContext
         """
         created = provenance.created_at
+        uid = str(edit_uid(provenance, "study"))
         attributes = {
             "PatientName": QA_NAME,
             "PatientID": qa_patient_id(film.header, pseudonym_key),
-            "StudyInstanceUID": str(edit_uid(provenance, "study")),
+            "StudyInstanceUID": uid,
             "StudyDate": created.strftime("%Y%m%d"),
             "StudyTime": created.strftime("%H%M%S.%f"),
-            "StudyID": "RADEDIT-QA",
-            "StudyDescription": "RadEdit QA: edited radiograph",
+            "StudyID": qa_study_id(uid),
+            "StudyDescription": one_line(f"RadEdit QA: {provenance.prompt or 'no prompt'}"),
             "TimezoneOffsetFromUTC": created.strftime("%z")[:5],
         }
         return cls(MappingProxyType(attributes), is_source_study=False)
@@ -162,7 +237,13 @@ class StudyContext:
         Returns
         -------
         StudyContext
+
+        Raises
+        ------
+        UnsupportedImageError
+            See `check_identity`.
         """
+        check_identity(film.header)
         found = {name: film.header[name].value for name in _IDENTITY if is_valid(film.header, name)}
         return cls(MappingProxyType(found), is_source_study=True)
 
