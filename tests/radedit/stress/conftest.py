@@ -31,6 +31,8 @@ seeds = [0, 1]
 at_most = 0.10
 patients = 10
 least_yield = 0.5
+sensitivity = 0.5
+specificity = 0.5
 """
 
 
@@ -39,12 +41,17 @@ def known_suite() -> Suite:
     return parse_suite(SUITE.encode())
 
 
-def rows_of(scores: Mapping[str, Callable[[int, str], float | None]], patients: int) -> list[Row]:
-    """Rows of films with a finding that was removed.
+def rows_of(
+    scores: Mapping[str, Callable[[int, str], float | None]],
+    patients: int,
+    well: Callable[[int], float] = lambda n: 0.1,
+) -> list[Row]:
+    """Rows of films with a finding that was removed, and of as many films without it.
 
     Parameters
     ----------
     scores : victim to a function of the patient's number and the kind of film
+    well : score of each film without the finding, by every victim; read right unless told
     """
     rows: list[Row] = [
         {
@@ -72,7 +79,7 @@ def rows_of(scores: Mapping[str, Callable[[int, str], float | None]], patients: 
                     "accepted": True,
                     "reasons": [],
                     "scores": {},
-                    "dose": 0.1,
+                    "dose": 0.1 if kind == "edit" else 0.05,
                     "seconds": 1.0,
                     "ssim_outside": 1.0,
                     "features": [],
@@ -83,6 +90,19 @@ def rows_of(scores: Mapping[str, Callable[[int, str], float | None]], patients: 
                 value = score(n, kind)
                 said = {"missing": "no answer"} if value is None else {"scores": {"finding": value}}
                 rows.append({"type": "answer", "victim": name, **arm, **said})
+    for n in range(patients, 2 * patients):
+        rows.append(
+            {
+                "type": "subject", "number": n, "subject": f"s{n}", "patient": f"p{n}",
+                "group": "well", "present": {"finding": False}, "traits": {"sex": "FM"[n % 2]},
+                "spacing_mm": [1, 1],
+            }
+        )  # fmt: skip
+        arm = {"subject": f"s{n}", "kind": "real", "edit": "", "seed": 0, "level": 0.0}
+        rows += [
+            {"type": "answer", "victim": name, **arm, "scores": {"finding": well(n)}}
+            for name in scores
+        ]
     return rows
 
 

@@ -17,6 +17,10 @@ from radedit.lib.stress.suite import Suite
 N = 40
 
 
+def verdict_of(suite: Suite, rows: Any) -> Any:
+    return summarise(sort_rows(suite, rows), ())["victims"][0]["verdict"]
+
+
 def biased(n: int, kind: str) -> float:
     """Calls it whatever is shown: a reader of the drain."""
     return 0.9
@@ -43,20 +47,37 @@ def test_the_criterion_fails_the_one_and_passes_the_other(known_suite: Suite, ro
     assert json.loads(json.dumps(result, allow_nan=False)) == result
 
 
+def not_turned(suite: Suite, effect: str = "gap") -> Suite:
+    """The suite with an edit that adds something else, so that the label stays as it was."""
+    edit = replace(suite.edits[0], removes=(), adds=("another",))
+    criterion = replace(suite.criterion, effect=effect)
+    label = "finding" if effect == "gap" else ""
+    question = replace(suite.question, label=label, watch=("finding",) if not label else ())
+    return replace(suite, edits=(edit,), criterion=criterion, question=question)
+
+
 def test_a_sham_that_flips_a_reader_as_often_as_the_edit_leaves_no_effect(
     known_suite: Suite, rows_of: Any
 ) -> None:
     def shaken(n: int, kind: str) -> float:
         """Wrong on a third, whenever the film went through the editor."""
-        if kind == "edit":
-            return 0.9 if n % 3 == 0 else 0.1
-        return 0.1 if kind == "sham" and n % 3 == 0 else robust(n, kind)
+        return 0.1 if kind in ("edit", "sham") and n % 3 == 0 else 0.9
 
-    found = sort_rows(known_suite, rows_of({"shaken": shaken}, 39))
-    effect = effect_of(found, Asked("shaken", "finding"), known_suite.edits[0])
-    raw = np.mean(list(effect.raw.values()))
-    assert raw == pytest.approx(1 / 3)
+    found = sort_rows(not_turned(known_suite), rows_of({"shaken": shaken}, 39))
+    effect = effect_of(found, Asked("shaken", "finding"), found.suite.edits[0])
+    assert np.mean(list(effect.lost.values())) == pytest.approx(1 / 3)
     assert effect.estimate.value == 0.0
+
+
+def test_a_sham_that_does_more_than_the_bound_by_itself_leaves_nothing_shown(
+    known_suite: Suite, rows_of: Any
+) -> None:
+    def blinded(n: int, kind: str) -> float:
+        """Calls no film that went through the editor: right on every edit, wrong on every sham."""
+        return 0.9 if kind == "real" else 0.1
+
+    verdict = verdict_of(known_suite, rows_of({"v": blinded}, N))
+    assert (verdict["outcome"], verdict["unmet"]) == ("not shown", ["sham"])
 
 
 def test_the_seeds_of_a_film_count_once_for_fidelity(known_suite: Suite, rows_of: Any) -> None:
@@ -95,8 +116,9 @@ def test_a_missing_answer_is_counted_and_never_guessed(known_suite: Suite, rows_
 
     result = summarise(sort_rows(known_suite, rows_of({"silent": silent}, N)), ())
     victim = result["victims"][0]
-    assert victim["missing"] == {"asked": 7 * N, "missing": 20, "reasons": {"no answer": 20}}
-    assert victim["effects"][0]["patients"] == N - 10
+    assert victim["missing"] == {"asked": 8 * N, "missing": 20, "reasons": {"no answer": 20}}
+    effect = victim["effects"][0]
+    assert (effect["patients"], effect["corrected"]["n"]) == (N, N - 10)
 
 
 def test_a_label_that_is_left_out_of_an_answer_is_missing_and_counts_for_nothing(
@@ -113,12 +135,15 @@ def test_a_label_that_is_left_out_of_an_answer_is_missing_and_counts_for_nothing
     effect = victim["effects"][0]
     assert effect["patients"] == N
     assert effect["corrected"]["n"] == N - 5
-    assert len(effect["dose"]["points"]) == 2 * N - 5  # real and edit; no dose was shown
+    assert len(effect["response"]["points"]) == 2 * N - 5  # real and edit; no dose was shown
 
 
 @pytest.mark.parametrize(
     ("patients", "rejected", "why"),
-    [(8, 0, "8 patients have an accepted edit, 10 are needed"), (40, 25, "38% of the edits")],
+    [
+        (8, 0, "8 patients were read right and have an edit that counts, 10 are needed"),
+        (40, 25, "38% of the edits"),
+    ],
 )
 def test_too_few_patients_or_edits_conclude_nothing(
     patients: int, rejected: int, why: str, known_suite: Suite, rows_of: Any
@@ -136,17 +161,78 @@ def test_a_sham_that_helps_a_reader_makes_no_gap_that_the_edit_did_not(
     known_suite: Suite, rows_of: Any
 ) -> None:
     def helped(n: int, kind: str) -> float:
-        """Misses half of the findings unless a sham makes them plainer; edits change nothing."""
-        return 0.1 if kind in ("edit", "truth") or (kind == "real" and n % 2) else 0.9
+        """Misses a quarter of the findings unless a sham makes them plainer."""
+        return 0.1 if kind in ("edit", "truth") or (kind == "real" and n % 4 == 0) else 0.9
 
-    def as_often_wrong(n: int, kind: str) -> float:
-        return 0.9 if kind == "edit" and n % 2 else helped(n, kind)
-
-    found = sort_rows(known_suite, rows_of({"v": as_often_wrong}, 40))
+    found = sort_rows(known_suite, rows_of({"v": helped}, N))
     effect = effect_of(found, Asked("v", "finding"), known_suite.edits[0])
-    assert np.mean(list(effect.sham_effect.values())) == -0.5
+    assert np.mean(list(effect.sham_effect.values())) == -0.25
     assert effect.estimate.value == 0.0
-    assert summarise(found, ())["victims"][0]["verdict"]["held"] is True
+    assert effect.estimate.n == 30
+    assert set(effect.shaken.values()) == {0.0}
+
+
+def test_a_model_that_sees_nothing_holds_no_criterion(known_suite: Suite, rows_of: Any) -> None:
+    """It is right on every edit that removed the finding, and would have been without a film."""
+    verdict = verdict_of(known_suite, rows_of({"never": lambda n, kind: 0.1}, N))
+    assert (verdict["outcome"], verdict["held"]) == ("not shown", None)
+    assert "reading" in verdict["unmet"]
+    assert "sensitivity 0.00" in verdict["why"]
+
+
+def test_labels_that_are_swapped_are_asked_about(known_suite: Suite, rows_of: Any) -> None:
+    rows = rows_of({"swapped": lambda n, kind: 1 - robust(n, kind)}, N, lambda n: 0.95)
+    verdict = verdict_of(known_suite, rows)
+    assert verdict["outcome"] == "not shown"
+    assert "its labels may be swapped" in verdict["why"]
+
+
+def test_an_edit_that_did_no_more_than_its_sham_fails_nobody(
+    known_suite: Suite, rows_of: Any
+) -> None:
+    rows = rows_of({"good": lambda n, kind: 0.9}, N)  # the finding is there still, and is called
+    for row in rows:
+        if row["type"] == "film":
+            row["dose"] = 0.05
+    verdict = verdict_of(known_suite, rows)
+    assert (verdict["outcome"], verdict["held"]) == ("not shown", None)
+    assert "edits" in verdict["unmet"]
+
+
+def test_what_is_right_once_the_region_is_grey_was_called_for_the_traces_of_the_edit(
+    known_suite: Suite, rows_of: Any
+) -> None:
+    rows = rows_of({"stubborn": biased}, N)
+    masked = [
+        {**row, "kind": "masked", "scores": {"finding": 0.1}}
+        for row in rows
+        if row["type"] == "answer" and row["kind"] == "blur"
+    ]
+    assert verdict_of(known_suite, rows)["outcome"] == "failed"
+    verdict = verdict_of(known_suite, rows + masked)
+    assert verdict["outcome"] == "not shown"
+    assert "traces" in verdict["why"]
+
+
+def test_a_model_that_is_silent_where_it_would_be_wrong_holds_nothing(
+    known_suite: Suite, rows_of: Any
+) -> None:
+    def silent(n: int, kind: str) -> float | None:
+        return None if kind == "edit" and n % 2 else robust(n, kind)
+
+    verdict = verdict_of(known_suite, rows_of({"v": silent}, N))
+    assert (verdict["outcome"], verdict["unmet"]) == ("not shown", ["answers"])
+    assert "50% of the films were answered" in verdict["why"]
+
+
+def test_a_difference_of_rounding_is_no_effect(known_suite: Suite, rows_of: Any) -> None:
+    def rounded(n: int, kind: str) -> float:
+        return {"edit": 0.1 + 0.2, "sham": 0.3 - 1e-9}.get(kind, 0.3)
+
+    suite = not_turned(known_suite, "off_target")
+    result = summarise(sort_rows(suite, rows_of({"v": rounded}, N)), ())["victims"][0]
+    effect = result["effects"][0]
+    assert (effect["corrected"]["value"], effect["p"]) == (0.0, 1.0)
 
 
 def test_a_sham_is_taken_off_in_full_where_the_edit_leaves_the_label_as_it_was(
@@ -156,25 +242,25 @@ def test_a_sham_is_taken_off_in_full_where_the_edit_leaves_the_label_as_it_was(
         """Scores 0.2 less whatever went through the editor, and 0.3 more for what was added."""
         return {"sham": 0.2, "edit": 0.5}.get(kind, 0.4)
 
-    edit = replace(known_suite.edits[0], removes=(), adds=("another",))
-    criterion = replace(known_suite.criterion, effect="off_target")
-    question = replace(known_suite.question, label="", watch=("finding",))
-    suite = replace(known_suite, edits=(edit,), criterion=criterion, question=question)
+    suite = not_turned(known_suite, "off_target")
     found = sort_rows(suite, rows_of({"v": shaken}, N))
-    effect = effect_of(found, Asked("v", "finding"), edit)
+    effect = effect_of(found, Asked("v", "finding"), suite.edits[0])
     assert np.mean(list(effect.raw.values())) == pytest.approx(0.1)
     assert effect.estimate.value == pytest.approx(0.3)
 
 
-def test_a_bound_inside_the_interval_is_not_held(known_suite: Suite, rows_of: Any) -> None:
+def test_a_bound_inside_the_interval_is_not_shown_and_says_what_it_would_take(
+    known_suite: Suite, rows_of: Any
+) -> None:
     def sometimes(n: int, kind: str) -> float:
         return 0.9 if n % 12 == 0 else robust(n, kind)
 
     verdict = summarise(sort_rows(known_suite, rows_of({"v": sometimes}, 36)), ())["victims"][0][
         "verdict"
     ]
-    assert verdict["held"] is False
+    assert (verdict["outcome"], verdict["held"]) == ("not shown", None)
     assert "inside" in verdict["why"]
+    assert "with 36 patients the criterion holds only if none is lost" in verdict["why"]
 
 
 def test_in_a_null_world_no_effect_is_told(known_suite: Suite, rows_of: Any) -> None:
@@ -188,7 +274,8 @@ def test_in_a_null_world_no_effect_is_told(known_suite: Suite, rows_of: Any) -> 
             kinds = ("real", "edit", "sham", "truth", "blur")
             return abs(robust(n, kind) - float(noise[n, kinds.index(kind)]) * 0.8)
 
-        found = sort_rows(known_suite, rows_of({"null": null}, 60))
+        well = np.where(rng.random(120) < 0.15, 0.9, 0.1).tolist().__getitem__
+        found = sort_rows(known_suite, rows_of({"null": null}, 60, well))
         estimate = effect_of(found, Asked("null", "finding"), known_suite.edits[0]).estimate
         assert estimate.low is not None
         assert estimate.high is not None
@@ -264,7 +351,7 @@ def test_labels_that_a_reader_contradicts_too_often_are_doubted(
     rows = rows_of({"robust": robust}, N)
     for row in rows:
         if row["type"] == "subject":
-            row["reader"] = row["number"] >= wrong
+            row["reader"] = row["present"]["finding"] is (row["number"] >= wrong)
     problems = summarise(sort_rows(known_suite, rows), ())["problems"]
     kinds = {problem["kind"]: problem for problem in problems}
     assert ("labels that an independent reader contradicts" in kinds) is told

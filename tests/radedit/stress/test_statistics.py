@@ -55,13 +55,14 @@ def test_the_interval_of_a_gap_narrows_with_the_patients() -> None:
     assert widths[0] > 1.8 * widths[1] > 3 * widths[2]
 
 
-@pytest.mark.parametrize("value", [-1.0, 0.0, 1.0])
+@pytest.mark.parametrize("value", [-1.0, 0.0, 0.4, 1.0])
 def test_patients_who_all_agree_still_leave_room_for_one_who_does_not(value: float) -> None:
     found = statistics.mean([value] * 20)
     slack = 1 - 0.025 ** (1 / 20)
-    assert found.value == value
-    assert found.low == pytest.approx(max(-1.0, value - slack))
-    assert found.high == pytest.approx(min(1.0, value + slack))
+    assert found.value == pytest.approx(value)
+    assert found.low == pytest.approx(value * (1 - slack) - slack)
+    assert found.high == pytest.approx(value * (1 - slack) + slack)
+    assert statistics.mean([value] * 20, bounded=False).low is None
 
 
 def test_nothing_is_estimated_from_nothing() -> None:
@@ -74,9 +75,24 @@ def test_nothing_is_estimated_from_nothing() -> None:
     assert statistics.difference([1.0]) == statistics.Estimate(1.0, None, None, 1)
 
 
-def test_a_level_stays_between_0_and_1() -> None:
-    found = statistics.level([1.0, 1.0])
-    assert (found.low, found.high) == (pytest.approx(0.158, abs=1e-3), 1.0)
+@pytest.mark.parametrize(("value", "patients"), [(1.0, 10), (0.0, 30), (0.5, 10)])
+def test_a_share_stays_between_0_and_1(value: float, patients: int) -> None:
+    found = statistics.proportion([value] * patients)
+    assert found.low is not None
+    assert found.high is not None
+    assert 0 <= found.low <= value <= found.high <= 1
+
+
+def test_fewer_than_ten_patients_have_no_interval() -> None:
+    nine = [0.0] * 8 + [1.0]
+    found = [
+        statistics.proportion(nine),
+        statistics.difference(nine),
+        statistics.mean(nine),
+        statistics.excess(nine, nine * 3),
+        statistics.excess(nine * 3, nine),
+    ]
+    assert {(one.low, one.high) for one in found} == {(None, None)}
 
 
 @given(n=st.integers(2, 200))

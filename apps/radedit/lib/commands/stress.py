@@ -158,11 +158,8 @@ def _tell(report: dict[str, Any], written: dict[str, str], as_json: bool) -> Non
     if as_json:
         print_json({"verdicts": verdicts, "written": written, "lost": report["lost"]})
         return
-    said = {True: "held", False: "NOT HELD", None: "nothing concluded"}
     for row in verdicts:
-        value = (row.get("effect") or {}).get("value")
-        figure = "" if value is None else f" ({value:.3f})"
-        print(f"{said[row['held']]:18} {row['suite']}: {row['victim']}{figure}, {row['why']}")
+        print(f"{row['outcome']:10} {row['suite']}: {row['victim']}, {row['why']}")
     for line in report["lost"]:
         print(f"not supported: {line}")
     for kind, path in written.items():

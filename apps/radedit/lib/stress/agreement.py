@@ -1,9 +1,10 @@
 """Is the gap that edits estimate the gap that is there? Only a phantom's truth can say.
 
-The estimate is the sham-corrected one that the verdict rests on; the one before the sham is taken
-off stands beside it. Bias is estimated less true, paired within the patient. Coverage is how often
-the 95 % interval of an estimate, on cohorts drawn from the patients, holds the true gap of all of
-them. The rank correlation asks whether victims are put in the right order.
+Both are of the films that were read right before: the share that is wrong on the edit, and the
+share that is wrong on the true counterfactual of the same patient. Bias is estimated less true,
+paired within the patient. Coverage is how often the 95 % interval of an estimate, on cohorts drawn
+from the patients, holds the true share of all of them. The rank correlation asks whether models
+are put in the right order.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from scipy.stats import spearmanr
 
 from radedit.lib.stress.findings import Effect, less
-from radedit.lib.stress.statistics import Estimate, mean, share
+from radedit.lib.stress.statistics import Estimate, difference, share
 
 COHORTS = 200  # drawn for the coverage of each victim
 _SEED = 23
@@ -27,25 +28,24 @@ def agreement(effects: Sequence[Effect]) -> dict[str, Any] | None:
 
     Returns
     -------
-    `points` (victim, edit, estimated, corrected, true), `bias`, `coverage` (share of cohorts),
+    `points` (victim, edit, estimated, true), `bias`, `coverage` (share of cohorts),
     `rank` (Spearman; None of fewer than three victims or without any spread), `cohorts`, `size`
     """
-    known = [effect for effect in effects if effect.truth and effect.raw]
+    known = [effect for effect in effects if effect.lost_truly and effect.lost]
     if not known:
         return None
     points = [
         {
             "victim": effect.asked.victim,
             "edit": effect.edit.name,
-            "estimated": asdict(effect.mean(effect.raw)),
-            "corrected": asdict(effect.estimate),
-            "true": asdict(effect.mean(effect.truth)),
+            "estimated": asdict(effect.level(effect.lost)),
+            "true": asdict(effect.level(effect.lost_truly)),
         }
         for effect in known
     ]
-    pairs = [(p["corrected"]["value"], p["true"]["value"]) for p in points]  # type: ignore[index]
+    pairs = [(p["estimated"]["value"], p["true"]["value"]) for p in points]  # type: ignore[index]
     flags = [flag for effect in known for flag in _covered(effect)]
-    size = min(len(effect.raw) for effect in known) // 2
+    size = min(len(effect.lost) for effect in known) // 2
     return {
         "points": points,
         "bias": asdict(_bias(known)),
@@ -60,9 +60,9 @@ def _bias(effects: Sequence[Effect]) -> Estimate:
     """Mean over patients of the mean over victims, since victims share the patients."""
     collected: dict[str, list[float]] = {}
     for effect in effects:
-        for patient, value in less(effect.corrected, effect.truth).items():
+        for patient, value in less(effect.lost, effect.lost_truly).items():
             collected.setdefault(patient, []).append(value)
-    return mean([float(np.mean(values)) for values in collected.values()])
+    return difference([float(np.mean(values)) for values in collected.values()])
 
 
 def _covered(effect: Effect) -> list[bool]:
@@ -72,7 +72,7 @@ def _covered(effect: Effect) -> list[bool]:
     half of them without putting back halves the variance, so intervals are drawn with putting
     back, as a new cohort would come.
     """
-    estimated, true = effect.corrected, effect.truth
+    estimated, true = effect.lost, effect.lost_truly
     patients = sorted(set(estimated) & set(true))
     if len(patients) < 10:
         return []
@@ -80,7 +80,7 @@ def _covered(effect: Effect) -> list[bool]:
     rng, flags = np.random.default_rng(_SEED), []
     for _ in range(COHORTS):
         drawn = rng.choice(patients, len(patients) // 2)
-        found = effect.mean({f"{at}": estimated[p] for at, p in enumerate(drawn)})
+        found = effect.level({f"{at}": estimated[p] for at, p in enumerate(drawn)})
         if found.low is not None and found.high is not None:
             flags.append(found.low - 1e-9 <= goal <= found.high + 1e-9)
     return flags

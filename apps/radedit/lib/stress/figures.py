@@ -67,7 +67,7 @@ def levels(victims: Sequence[Row], what: str) -> str:
 
 def doses(victims: Sequence[Row]) -> str:
     """Draw how often a finding is called by the measured change; "" where no doses were given."""
-    rows = [(v, e["dose"]) for v in victims for e in v["effects"] if e["dose"]]
+    rows = [(v, e["response"]) for v in victims for e in v["effects"] if e["response"]]
     if not rows:
         return ""
     figure, axes = _axes(7.2, 2.8)

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from radedit.lib.phantom.lessons import OPACITIES
 from radedit.lib.pipeline import Edited
+from radedit.lib.stress.evidence import OBJECTION
 from radedit.lib.stress.judge import Judge
 from radedit.lib.stress.subjects import Image
 from radedit.lib.stress.suite import Edit, Filter
 
-NO_CHANGE = "made, no change"  # why an edit does not count that nobody can see
+_DEVICES = ("chest drain", "pacemaker")  # that the judge has labels for
 
 
 @dataclass(frozen=True)
@@ -81,13 +82,31 @@ def reader_sees(judge: Judge, display: Image, name: str, side: str = "") -> bool
     return any(opinion[label] >= judge.thresholds[label] for label in labels)
 
 
-def objections(judge: Judge, display: Image, edit: Edit, side: str) -> list[str]:
-    """Ask the independent reader whether what should be gone is gone, and what was added there.
+def objections(
+    judge: Judge, display: Image, edit: Edit, side: str, here: Sequence[str] = ()
+) -> list[str] | None:
+    """Ask the independent reader whether what should be gone is gone, and the rest is there.
 
     The embedded judge knows phantoms only; for real films the suite leaves `consistent` out.
     Findings that it has no label for are not asked about.
+
+    Parameters
+    ----------
+    here : what the film showed before
+
+    Returns
+    -------
+    None where the reader knows nothing of what the edit removes or adds
     """
     seen = {name: reader_sees(judge, display, name, side) for name in (*edit.removes, *edit.adds)}
-    left = [f"the independent reader still sees {name}" for name in edit.removes if seen[name]]
-    absent = [name for name in edit.adds if seen[name] is False]
-    return left + [f"the independent reader sees no {name}" for name in absent]
+    if all(opinion is None for opinion in seen.values()):
+        return None
+    left = [f"{OBJECTION} still sees {name}" for name in edit.removes if seen[name]]
+    absent = [f"{OBJECTION} sees no {name}" for name in edit.adds if seen[name] is False]
+    kept = [name for name in here if name in _DEVICES and name not in edit.removes]
+    erased = [
+        f"{OBJECTION} sees {name} no more"
+        for name in kept
+        if reader_sees(judge, display, name) is False
+    ]
+    return left + absent + erased

@@ -17,7 +17,7 @@ import numpy as np
 import typer
 
 from radedit.lib.stress.quality import Features, nearer_than_source
-from radedit.lib.stress.statistics import level
+from radedit.lib.stress.statistics import proportion
 
 KEPT: Final = Path(__file__).parents[2] / "model" / "privacy" / "features.npz"
 UNSEEN: Final = 9_990_000
@@ -55,7 +55,7 @@ def privacy_of(
             source, edited = (np.array([feature], float) for feature in film["features"])
             nearer = nearer_than_source(source, edited, others)
             shares.setdefault(film["patient"], []).append(nearer)
-        found[kind] = asdict(level([float(np.mean(values)) for values in shares.values()]))
+        found[kind] = asdict(proportion([float(np.mean(values)) for values in shares.values()]))
     return found
 
 

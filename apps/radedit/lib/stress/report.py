@@ -22,6 +22,7 @@ from radedit.lib.stress.gallery import gallery_of
 from radedit.lib.stress.results import summarise
 from radedit.lib.stress.runner import Plan
 from radedit.lib.stress.subjects import Problem
+from radedit.lib.stress.verdict import RULE
 
 TEMPLATE: Final = Path(__file__).parents[2] / "configs" / "report" / "stress.html.j2"
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -76,6 +77,7 @@ def report_of(finished: Sequence[Finished], facts: Mapping[str, Any]) -> dict[st
         "title": ", ".join(one.plan.suite.title for one in finished),
         "made": datetime.now(UTC).isoformat(timespec="minutes"),
         "facts": dict(facts),
+        "rule": RULE,
         "words": WORDS,
         "suites": suites,
         "paper": _paper(finished, suites),
@@ -152,7 +154,7 @@ def _paper(finished: Sequence[Finished], suites: Sequence[Mapping[str, Any]]) ->
             "suite": one.plan.suite.title,
             "victim": victim["card"]["name"],
             "edit": effect["edit"],
-            "test": victim["reading"]["accuracy"] if victim["reading"] else effect["level_real"],
+            "test": (victim["reading"] or {}).get("accuracy") or effect["level_real"],
             "edited": effect["level_edited"],
             "sd": effect["seed_sd"],
             "true": effect["level_true"],

@@ -8,25 +8,28 @@ from dataclasses import asdict
 from typing import Any
 
 import numpy as np
-from scipy.stats import wilcoxon
+from scipy.stats import mannwhitneyu, wilcoxon
 
-from radedit.lib.stress import statistics
+from radedit.lib.stress import intervals, statistics
+from radedit.lib.stress.conclusion import done_of, reading_of, verdict
 from radedit.lib.stress.findings import (
     Asked,
     Effect,
     Found,
     Row,
+    Values,
     asked_of,
+    by_patient,
     effect_of,
-    expected,
     less,
     on_arm,
+    over_seeds,
 )
-from radedit.lib.stress.statistics import mean
 from radedit.lib.stress.subjects import Problem
 from radedit.lib.stress.yields import cohort_of, contradictions, yield_of
 
 Result = dict[str, Any]
+Arm = tuple[str, str, int, float]
 FEWEST = 5  # patients of a subgroup that is told of
 
 
@@ -48,54 +51,30 @@ def summarise(
     victims = []
     for asked in asked_of(found):
         mine = [effect for effect in effects if effect.asked == asked]
+        reading = reading_of(found, asked)
         victims.append(
             {
                 "victim": asked.victim,
                 "label": asked.label,
                 "card": dict(found.cards[asked.victim]),
-                "reading": _reading(found, asked),
+                "reading": reading,
                 "effects": [
                     _effect(found, effect, corrected.get(_name(effect))) for effect in mine
                 ],
                 "corruptions": _corruptions(found, asked),
                 "missing": _missing(found, asked),
-                "verdict": verdict(found, mine),
+                "verdict": verdict(found, mine, reading),
             }
         )
     return {
         "cohort": cohort_of(found),
-        "edits": [yield_of(found, edit, facts) for edit in found.suite.edits],
+        "edits": [
+            {**yield_of(found, edit, facts), "done": done_of(found, edit)}
+            for edit in found.suite.edits
+        ],
         "victims": victims,
         "problems": [asdict(problem) for problem in (*problems, *contradictions(found))],
     }
-
-
-def verdict(found: Found, effects: Sequence[Effect]) -> Result:
-    """Hold the effects of one victim against the suite's criterion; the worst edit decides."""
-    criterion = found.suite.criterion
-    worst: tuple[int, Result] | None = None
-    held: bool | None
-    for effect in effects:
-        estimate, made = effect.estimate, yield_of(found, effect.edit)
-        about = {"edit": effect.edit.name, "effect": asdict(estimate)}
-        few = estimate.n < criterion.patients
-        if few or estimate.value is None or made["yield"] < criterion.least_yield:
-            why = (
-                f"{estimate.n} patients have an accepted edit, {criterion.patients} are needed"
-                if few
-                else f"{made['yield']:.0%} of the edits passed the filter, "
-                f"{criterion.least_yield:.0%} are needed"
-            )
-            rank, held = 1, None
-        elif estimate.high is not None and estimate.high <= criterion.at_most:
-            rank, held, why = 0, True, "the upper limit is under the bound"
-        elif estimate.low is not None and estimate.low > criterion.at_most:
-            rank, held, why = 3, False, "the lower limit is over the bound"
-        else:
-            rank, held, why = 2, False, "the bound lies inside the interval"
-        if worst is None or rank > worst[0]:
-            worst = rank, {"held": held, "why": why, **about}
-    return worst[1] if worst else {"held": None, "why": "nothing was edited"}
 
 
 def _name(effect: Effect) -> str:
@@ -103,10 +82,19 @@ def _name(effect: Effect) -> str:
 
 
 def _p_of(effect: Effect) -> float | None:
-    """Two-sided p of the sham-corrected effect: signed ranks over patients."""
-    values = np.array(list(effect.corrected.values()))
-    if values.size < 5:
+    """Two-sided p of the effect: signed ranks, or rank sums against the other films, over patients.
+
+    Differences that are rounding were made 0 before.
+    """
+    values, reference = (
+        np.array(list(found.values())) for found in (effect.compared, effect.reference)
+    )
+    if values.size < intervals.FEWEST:
         return None
+    if effect.turned and effect.is_gap:
+        if reference.size < intervals.FEWEST:
+            return None
+        return float(mannwhitneyu(values, reference).pvalue)
     if not values.any():
         return 1.0
     return float(wilcoxon(values, zero_method="zsplit", method="approx").pvalue)
@@ -117,37 +105,98 @@ def _effect(found: Found, effect: Effect, holm: float | None) -> Result:
     per_seed = [1 - float(np.mean(list(v.values()))) for v in effect.per_seed.values() if v]
     return {
         "edit": effect.edit.name,
-        "patients": len(effect.edited),
-        "level_real": asdict(statistics.level([1 - v for v in effect.real.values()])),
-        "level_edited": asdict(statistics.level([1 - v for v in effect.edited.values()])),
-        "level_sham": asdict(statistics.level([1 - v for v in effect.sham.values()])),
-        "level_true": asdict(statistics.level([1 - v for v in effect.true.values()])),
+        "patients": effect.patients,
+        "answers": effect.answers,
+        "level_real": _level(effect, effect.real),
+        "level_edited": _level(effect, effect.edited),
+        "level_sham": _level(effect, effect.sham),
+        "level_true": _level(effect, effect.true),
         "per_seed": per_seed,
         "seed_sd": float(np.std(per_seed, ddof=1)) if len(per_seed) > 1 else None,
+        "lost": asdict(effect.level(effect.lost)),
+        "shaken": asdict(effect.level(effect.shaken)),
+        "lost_truly": asdict(effect.level(effect.lost_truly)),
+        "lost_masked": asdict(effect.level(effect.lost_masked)),
+        "reference": asdict(effect.level(effect.reference)),
         "raw": asdict(effect.mean(effect.raw)),
         "sham": asdict(effect.mean(effect.sham_effect)),
         "corrected": asdict(effect.estimate),
         "true": asdict(effect.mean(effect.truth)),
-        "bias": asdict(effect.mean(less(effect.corrected, effect.truth))),
+        "bias": asdict(effect.mean(less(effect.lost, effect.lost_truly))),
+        "scores": _scores(found, effect),
+        "dose": asdict(statistics.mean(list(_doses(found, effect, "edit").values()))),
+        "dose_sham": asdict(statistics.mean(list(_doses(found, effect, "sham").values()))),
         "p": _p_of(effect),
         "p_holm": holm,
-        "controls": {
-            kind: asdict(effect.mean(less(values, effect.real)))
-            for kind, values in effect.controls.items()
-        },
+        "controls": {kind: asdict(effect.mean(v)) for kind, v in effect.controls.items()},
         "paired": _paired(found, effect),
-        "dose": _dose(found, effect),
+        "response": _response(found, effect),
         "subgroups": _subgroups(found, effect),
         "patients_needed": statistics.patients_needed(
-            list(effect.corrected.values()), criterion.at_most
+            list(effect.compared.values()), criterion.at_most
         ),
         "millimetres": _millimetres(found, effect),
     }
 
 
+def _level(effect: Effect, values: Values) -> Result:
+    return asdict(effect.level({patient: 1 - value for patient, value in values.items()}))
+
+
+def _scores(found: Found, effect: Effect) -> Result:
+    """Mean scores of the films that were edited: before, after, on the sham, on the truth."""
+    edit, asked = effect.edit, effect.asked
+    if not asked.label:
+        return {}
+    arms = {
+        "before": [("real", "", 0, 0.0)],
+        "after": [("edit", edit.name, seed, 0.0) for seed in edit.seeds],
+        "sham": [("sham", edit.name, seed, 0.0) for seed in edit.seeds],
+        "true": [("truth", edit.name, 0, 0.0)],
+    }
+    per_arm = {title: _measured(found, effect, some, "scores", asked.label)
+               for title, some in arms.items()}  # fmt: skip
+    return {
+        title: asdict(statistics.mean([v for p, v in values.items() if p in effect.edited]))
+        for title, values in per_arm.items()
+    }
+
+
+def _measured(found: Found, effect: Effect, arms: Sequence[Arm], table: str, name: str) -> Values:
+    """One figure of the answers per patient, over films and seeds; of edits, those that count."""
+    per_arm = []
+    for arm in arms:
+        values = {}
+        for subject, answer in found.answers.get(effect.asked.victim, {}).get(arm, {}).items():
+            value = answer.get(table, {}).get(name)
+            if value is None or (
+                arm[0] == "edit" and not found.counts(subject, effect.edit, arm[2])
+            ):
+                continue
+            values[subject] = float(value)
+        per_arm.append(values)
+    return by_patient(found, over_seeds(per_arm))
+
+
+def _doses(found: Found, effect: Effect, kind: str) -> Values:
+    """Mean change inside the edit mask per patient, of edits that count or of shams."""
+    edit = effect.edit
+    per_seed = [
+        {
+            subject: float(row["dose"])
+            for (subject, what, name, at), row in found.films.items()
+            if (what, name, at) == (kind, edit.name, seed)
+            and row.get("dose") is not None
+            and (kind != "edit" or found.counts(subject, edit, seed))
+        }
+        for seed in edit.seeds
+    ]
+    return by_patient(found, over_seeds(per_seed))
+
+
 def _paired(found: Found, effect: Effect) -> Result:
-    """Exact statements on one edit of each patient: the first seed that was accepted."""
-    if found.suite.criterion.effect != "gap":
+    """Exact statements on one edit of each patient: the first seed that counts."""
+    if not effect.is_gap:
         return {}
     first: dict[str, float] = {}
     for values in effect.per_seed.values():
@@ -156,7 +205,7 @@ def _paired(found: Found, effect: Effect) -> Result:
     before = [effect.real[p] < 0.5 for p in patients]
     after = [first[p] < 0.5 for p in patients]
     test = statistics.mcnemar(before, after)
-    lost = [b and not a for b, a in zip(before, after, strict=True)]
+    lost = [not a for b, a in zip(before, after, strict=True) if b]
     return {
         "lost": asdict(statistics.share(lost)),
         "lost_at_most": statistics.at_most(lost),
@@ -164,7 +213,7 @@ def _paired(found: Found, effect: Effect) -> Result:
     }
 
 
-def _dose(found: Found, effect: Effect) -> Result | None:
+def _response(found: Found, effect: Effect) -> Result | None:
     if found.suite.criterion.effect != "gap" or not effect.edit.doses:
         return None
     edit, asked, seed = effect.edit, effect.asked, effect.edit.seeds[0]
@@ -175,7 +224,7 @@ def _dose(found: Found, effect: Effect) -> Result | None:
     for arm in arms:
         for subject, answer in found.answers[asked.victim].get(arm, {}).items():
             score = answer.get("scores", {}).get(asked.label)
-            if score is None or not found.accepted(subject, edit.name, seed):
+            if score is None or not found.counts(subject, edit, seed):
                 continue
             film = found.films.get((subject, arm[0], edit.name, seed), {})
             if arm[0] == "dose":
@@ -196,12 +245,16 @@ def _subgroups(found: Found, effect: Effect) -> Result:
     """Effects by trait, and the widest difference between the values of each."""
     traits: dict[str, dict[str, list[float]]] = {}
     of_patient = {row["patient"]: row["traits"] for row in found.subjects.values()}
-    for patient, value in effect.corrected.items():
+    for patient, value in effect.compared.items():
         for trait, name in of_patient[patient].items():
             traits.setdefault(trait, {}).setdefault(name, []).append(value)
     told = {}
     for trait, groups in sorted(traits.items()):
-        rows = {k: asdict(mean(v)) for k, v in sorted(groups.items()) if len(v) >= FEWEST}
+        rows = {
+            k: asdict(statistics.mean_of(v, effect.kind))
+            for k, v in sorted(groups.items())
+            if len(v) >= FEWEST
+        }
         if len(rows) < 2:
             continue
         values = [row["value"] for row in rows.values()]
@@ -221,44 +274,23 @@ def _millimetres(found: Found, effect: Effect) -> Result:
         "true": [("truth", edit.name, 0, 0.0)],
     }
     for title, some in arms.items():
-        measured: dict[str, list[float]] = {}
-        for arm in some:
-            for subject, answer in found.answers[effect.asked.victim].get(arm, {}).items():
-                if arm[0] == "edit" and not found.accepted(subject, edit.name, arm[2]):
-                    continue
-                for name in ("dice", "hd95_mm", "assd_mm"):
-                    value = answer.get("measures", {}).get(name)
-                    if value is not None:
-                        measured.setdefault(name, []).append(value)
-        table[title] = {name: asdict(mean(values)) for name, values in measured.items()}
+        per_name = {name: _measured(found, effect, some, "measures", name)
+                    for name in ("dice", "hd95_mm", "assd_mm")}  # fmt: skip
+        table[title] = {
+            name: asdict(statistics.mean(list(values.values()), bounded=name == "dice"))
+            for name, values in per_name.items()
+            if values
+        }
     return table
-
-
-def _reading(found: Found, asked: Asked) -> Result | None:
-    """How well the victim reads the real films, one of each patient."""
-    if not asked.label:
-        return None
-    scores, truth, seen = [], [], set()
-    for subject, answer in found.answers[asked.victim].get(("real", "", 0, 0.0), {}).items():
-        wanted = expected(found, asked, subject, None)
-        score = answer.get("scores", {}).get(asked.label)
-        if wanted is None or score is None or found.patient(subject) in seen:
-            continue
-        seen.add(found.patient(subject))
-        scores.append(score)
-        truth.append(wanted)
-    if not scores:
-        return None
-    threshold = found.cards[asked.victim]["thresholds"][asked.label]
-    return asdict(statistics.reading(scores, truth, threshold))
 
 
 def _corruptions(found: Found, asked: Asked) -> list[Result]:
     real, rows = on_arm(found, asked, ("real", "", 0, 0.0), None), []
     for arm in sorted(found.answers.get(asked.victim, {})):
         if arm[0] == "corruption":
-            change = less(on_arm(found, asked, arm, None), real)
-            rows.append({"name": arm[1], "severity": arm[3], **asdict(mean(list(change.values())))})
+            change = by_patient(found, less(on_arm(found, asked, arm, None), real))
+            added = statistics.mean_of(list(change.values()), found.suite.criterion.effect)
+            rows.append({"name": arm[1], "severity": arm[3], **asdict(added)})
     return rows
 
 

@@ -1,21 +1,22 @@
 """Effects with their intervals, by scipy, statsmodels and scikit-learn; nothing without its effect.
 
 The unit is the patient: what one patient contributes is averaged before anything else, and
-patients are what is resampled. Values are 0 or 1 (right or wrong, called or not) or any number.
+intervals are over patients. Values are 0 or 1 (right or wrong, called or not) or any number.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy.stats import binomtest, bootstrap, t
+from numpy.typing import ArrayLike, NDArray
+from scipy.stats import binomtest, t
 
-RESAMPLES = 4000
-_SEED = 11
+from radedit.lib.stress import intervals
+from radedit.lib.stress.intervals import Sums
+
 Values = NDArray[np.float64]
 
 
@@ -38,71 +39,47 @@ class Estimate:
 NOTHING = Estimate(None, None, None, 0)
 
 
-def mean(values: Sequence[float]) -> Estimate:
-    """Mean over patients, one value each; bootstrap (bias-corrected) over patients."""
-    data = np.asarray(values, float)
-    if data.size == 0:
-        return NOTHING
-    value = float(data.mean())
-    if data.size < 2 or np.ptp(data) == 0:
-        return Estimate(value, *_constant(data), data.size)
-    method = "BCa" if data.size >= 10 else "percentile"
-    found = bootstrap(
-        (data,), np.mean, n_resamples=RESAMPLES, method=method, rng=_SEED, vectorized=True
-    ).confidence_interval
-    low, high = (float(found.low), float(found.high))
-    if not np.isfinite([low, high]).all():
-        return Estimate(value, None, None, data.size)
-    return Estimate(value, low, high, data.size)
+def mean(values: Sequence[float], bounded: bool = True) -> Estimate:
+    """Mean of any values, one per patient; see `intervals.mean`."""
+    sums = Sums.of(values)
+    return _estimate(sums.mean, intervals.mean(sums, bounded), sums.n)
 
 
 def difference(values: Sequence[float]) -> Estimate:
-    """Mean of paired differences of right and wrong, one per patient, each from -1 to 1.
-
-    Half a patient who lost and half a one who won are added, with one who did neither, before
-    the interval is drawn with Student's t: it holds near -1, 0 and 1 too, where resampling does
-    not, since patients who differ are few there. Source: Agresti and Min, Statistics in Medicine
-    24 (2005) 729, "Simple improved confidence intervals for comparing matched proportions".
-    """
-    data = np.asarray(values, float)
-    if data.size < 2:
-        return Estimate(float(data[0]), None, None, 1) if data.size else NOTHING
-    n = data.size + 2
-    middle = float(data.sum()) / n
-    variance = (float((data**2).sum()) + 1) / n - middle**2
-    half = float(t.ppf(0.975, n - 1)) * float(np.sqrt(variance / (n - 1)))
-    low, high = max(-1.0, middle - half), min(1.0, middle + half)
-    value = float(data.mean())
-    return Estimate(value, min(low, value), max(high, value), data.size)
+    """Mean of paired differences of right and wrong, each from -1 to 1; see `intervals.paired`."""
+    sums = Sums.of(values)
+    return _estimate(sums.mean, intervals.paired(sums), sums.n)
 
 
-def level(values: Sequence[float]) -> Estimate:
-    """Mean of values from 0 to 1, with an interval that stays there."""
-    found = mean(values)
-    if found.low is None or found.high is None:
-        return found
-    return replace(found, low=max(0.0, found.low), high=min(1.0, found.high))
+def mean_of(values: Sequence[float], kind: str) -> Estimate:
+    """Mean of differences of damage: of a gap `difference`, else `mean`."""
+    return difference(values) if kind == "gap" else mean(values)
 
 
-def _constant(data: Values) -> tuple[float | None, float | None]:
-    """Bound a mean where all patients agree: resampling cannot, the exact binomial bound can.
+def proportion(values: Sequence[float]) -> Estimate:
+    """Mean of values from 0 to 1, one per patient; see `intervals.proportion`."""
+    sums = Sums.of(values)
+    return _estimate(sums.mean, intervals.proportion(sums), sums.n)
 
-    It is given for values of -1, 0 and 1 alone, as the share of patients that might differ.
-    """
-    value = float(data[0])
-    if data.size < 2 or value not in (-1.0, 0.0, 1.0):
-        return None, None
-    slack = float(binomtest(0, data.size).proportion_ci(0.95, "exact").high)
-    return max(-1.0, value - slack), min(1.0, value + slack)
+
+def excess(values: Sequence[float], reference: Sequence[float]) -> Estimate:
+    """Mean of values from 0 to 1 less that of other patients; see `intervals.excess`."""
+    one, other = Sums.of(values), Sums.of(reference)
+    return _estimate(one.mean - other.mean, intervals.excess(one, other), one.n)
 
 
 def share(flags: Sequence[bool]) -> Estimate:
-    """Share of patients; Wilson's interval."""
-    n = len(flags)
-    if n == 0:
-        return NOTHING
-    found = binomtest(sum(map(bool, flags)), n).proportion_ci(0.95, "wilson")
-    return Estimate(sum(map(bool, flags)) / n, float(found.low), float(found.high), n)
+    """Share of patients."""
+    return proportion([float(flag) for flag in flags])
+
+
+def _estimate(value: ArrayLike, limits: intervals.Limits, n: ArrayLike) -> Estimate:
+    found, low, high = (_known(np.asarray(x, float)) for x in (value, *limits))
+    return Estimate(found, low, high, int(np.asarray(n)))
+
+
+def _known(value: Values) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def at_most(flags: Sequence[bool]) -> float | None:
@@ -196,15 +173,11 @@ def reading(scores: Sequence[float], truth: Sequence[bool], threshold: float) ->
 
 
 def _auroc(p: Values, truth: NDArray[np.bool_]) -> Estimate:
-    """Area under the curve with DeLong's interval, by the placements of each score."""
+    """Area under the curve: how often an ill film has the higher score; half of it where equal."""
     ill, well = p[truth], p[~truth]
     wins = (ill[:, None] > well[None]) + 0.5 * (ill[:, None] == well[None])
-    area = float(wins.mean())
-    if min(len(ill), len(well)) < 2:
-        return Estimate(area, None, None, len(p))
-    variance = wins.mean(1).var(ddof=1) / len(ill) + wins.mean(0).var(ddof=1) / len(well)
-    half = 1.959964 * float(np.sqrt(variance))
-    return Estimate(area, max(0.0, area - half), min(1.0, area + half), len(p))
+    found = float(wins.mean())
+    return _estimate(found, intervals.area(found, len(ill), len(well)), len(p))
 
 
 def _calibration(p: Values, truth: NDArray[np.bool_]) -> float:
@@ -222,17 +195,19 @@ class Dose:
 
     Attributes
     ----------
-    slope, low, high : log odds per tenth of display intensity, clustered by patient
+    slope : log odds per tenth of display intensity
+    low, high : its limits, clustered by patient, with as many degrees of freedom as patients
+        allow; None of fewer than ten of them
     half : change at which half are called (ED50); None where the curve is flat
-    p : of the slope
+    p : of the slope; None where there are no limits
     n : patients
     """
 
     slope: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     half: float | None
-    p: float
+    p: float | None
     n: int
 
 
@@ -261,11 +236,16 @@ def dose_response(
             )
     except (ValueError, Warning, np.linalg.LinAlgError):
         return None
-    slope, (low, high) = float(fitted.params[1]), map(float, fitted.conf_int()[1])
-    if not np.isfinite([slope, low, high]).all() or abs(slope) > 50:
+    slope, error = float(fitted.params[1]), float(fitted.bse[1])
+    if not np.isfinite([slope, error]).all() or abs(slope) > 50:
         return None
     half = float(-fitted.params[0] / slope / 10) if abs(slope) > 1e-6 else None
-    return Dose(slope, low, high, half, float(fitted.pvalues[1]), int(groups.max()) + 1)
+    n = int(groups.max()) + 1
+    if n < intervals.FEWEST or not error:
+        return Dose(slope, None, None, half, None, n)
+    reach = float(t.ppf(0.975, n - 1)) * error
+    p = 2 * float(t.sf(abs(slope) / error, n - 1))
+    return Dose(slope, slope - reach, slope + reach, half, p, n)
 
 
 def patients_needed(values: Sequence[float], effect: float, power: float = 0.8) -> int | None:

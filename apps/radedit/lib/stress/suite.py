@@ -15,9 +15,9 @@ from typing import Any, Final, TypeVar
 
 from radedit.lib.errors import NotFoundError, ParameterError
 from radedit.lib.stress.corruptions import CORRUPTIONS, SEVERITIES
+from radedit.lib.stress.criterion import Criterion
 
 PACKAGED: Final = Path(__file__).parents[2] / "configs" / "suites"
-EFFECTS: Final = ("gap", "off_target", "dice_fall")
 T = TypeVar("T")
 
 
@@ -157,24 +157,6 @@ class Filter:
 
 
 @dataclass(frozen=True)
-class Criterion:
-    """When the suite accepts a victim; fixed before the run.
-
-    Attributes
-    ----------
-    effect : one of EFFECTS, sham-corrected
-    at_most : the bound that the effect's upper 95 % limit must stay under
-    patients : fewest whose edits count; under it nothing is concluded
-    least_yield : smallest part of the edits that must pass the filter
-    """
-
-    effect: str = "gap"
-    at_most: float = 0.10
-    patients: int = 30
-    least_yield: float = 0.3
-
-
-@dataclass(frozen=True)
 class Suite:
     """A parsed suite.
 
@@ -259,8 +241,7 @@ def _check(suite: Suite) -> None:
         raise ParameterError("[question] names a label or labels to watch, or else a structure.")
     if bool(suite.question.structure) != bool(suite.question.region):
         raise ParameterError("[question] structure and region go together; name both or neither.")
-    if suite.criterion.effect not in EFFECTS:
-        raise ParameterError(f"[criterion] effect is none of {', '.join(EFFECTS)}.")
+    suite.criterion.check()
     names = [edit.name for edit in suite.edits]
     if len(set(names)) != len(names):
         raise ParameterError("two [[edits]] have the same name; give each its own.")

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import copy
 import json
-import os
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +30,9 @@ from radedit.lib.sources import FilmSources
 from radedit.lib.stress.attention import grounding
 from radedit.lib.stress.controls import blurred, masked_out, reconstructed
 from radedit.lib.stress.corruptions import corrupted
-from radedit.lib.stress.filters import NO_CHANGE, Verdict, judged, objections
+from radedit.lib.stress.edit_files import read_edit, write_edit
+from radedit.lib.stress.evidence import NO_CHANGE, against_truth
+from radedit.lib.stress.filters import Verdict, judged, objections
 from radedit.lib.stress.judge import Judge
 from radedit.lib.stress.quality import ssim_outside
 from radedit.lib.stress.subjects import Image, Mask, Subject
@@ -120,8 +120,12 @@ class Maker:
         except _NO_EDIT as error:
             yield arm, str(error)
             return
+        truth = subject.truth(edit)
         for seed in edit.seeds:
             shown = self._edited(subject, edit, drawn, replace(arm, seed=seed))
+            if truth is not None and edit.removes and not edit.adds:
+                against = against_truth(display, shown.display, truth)
+                shown = replace(shown, about={**(shown.about or {}), "truth": against})
             if seed == edit.seeds[0]:
                 for dose in edit.doses:
                     part = display + np.float32(dose) * (shown.display - display)
@@ -130,7 +134,6 @@ class Maker:
             yield shown
         yield from self._shams(subject, edit, drawn)
         yield from self._controls(subject, display, edit.name, prepared)
-        truth = subject.truth(edit)
         if truth is not None:
             yield _shown(subject, display, truth, Arm("truth", edit.name), prepared)
 
@@ -182,13 +185,13 @@ class Maker:
     def _edited(self, subject: Subject, edit: Edit, drawn: dict[str, Mask], arm: Arm) -> Shown:
         digest = zlib.crc32(json.dumps([self.key, asdict(arm)], sort_keys=True).encode())
         path = self.folder / f"{subject.key}-{arm.kind}-{arm.seed}-{digest:08x}.npz"
-        kept = _read(path, subject.film)
+        kept = read_edit(path, subject.film)
         if kept is None:
             prepared = self._prepared(subject, edit, drawn, arm.seed)
             edited = self.editor.edit_batch([prepared])[0]
             about = self._about(subject, edit, edited, arm.kind == "sham")
             about |= grounding(prepared, self.editor.backbone(self.suite.model or None))
-            _write(path, subject.film, edited.stored, about)
+            write_edit(path, subject.film, edited.stored, about)
             kept = edited.stored, about
         stored, about = kept
         film = _variant(subject.film, stored, about["uid"])
@@ -197,16 +200,16 @@ class Maker:
     def _about(self, subject: Subject, edit: Edit, edited: Edited, sham: bool) -> dict[str, Any]:
         before = to_display(edited.film)
         after = to_display(replace(edited.film, stored=edited.stored))
-        seen = []
+        seen: list[str] | None = None
         if self.judge is not None and self.suite.filter.consistent:
             facing = after[:, ::-1] if edited.film.is_mirrored else after
             side = subject.words.get("side", "") if subject.words.get("side") != "both" else ""
-            seen = objections(self.judge, np.ascontiguousarray(facing), edit, side)
-        if not sham and not edited.is_visible:
-            seen = [NO_CHANGE, *seen]
+            here = [name for name, is_there in subject.present.items() if is_there]
+            seen = objections(self.judge, np.ascontiguousarray(facing), edit, side, here)
+        unseen = [NO_CHANGE] if not sham and not edited.is_visible else []
         # A sham asks for no change, so there is no direction that it could be scored by.
         wanted = Filter(None, outside=self.suite.filter.outside) if sham else self.suite.filter
-        verdict: Verdict = judged(edited, wanted, seen)
+        verdict: Verdict = judged(edited, wanted, [*unseen, *(seen or ())])
         encoder = self.editor.scorer(self.suite.model or None).encoder
         features = (
             []
@@ -216,6 +219,7 @@ class Maker:
         return {
             "accepted": not verdict.reasons,
             "reasons": list(verdict.reasons),
+            "read": seen is not None,
             "scores": dict(verdict.scores),
             "dose": float(np.abs(after - before)[edited.edit].mean()),
             "ssim_outside": ssim_outside(before, after, edited.edit),
@@ -265,7 +269,7 @@ def region_of(subject: Subject, expression: str) -> Mask:
 
 def kept_edit(path: Path, film: Film) -> Film | None:
     """Read a kept edit of a film again; None where it is not there."""
-    kept = _read(path, film)
+    kept = read_edit(path, film)
     return None if kept is None else _variant(film, kept[0], kept[1]["uid"])
 
 
@@ -298,33 +302,3 @@ def _variant(film: Film, stored: NDArray[Any], name: str) -> Film:
     digits = name if name.startswith(PYDICOM_ROOT_UID) else generate_uid(entropy_srcs=[name])
     header.SOPInstanceUID = digits
     return replace(film, stored=stored, header=header)
-
-
-def _read(path: Path, film: Film) -> tuple[NDArray[Any], dict[str, Any]] | None:
-    try:
-        with path.open("rb") as stream, np.load(stream) as kept:
-            top, left = kept["corner"]
-            change = kept["change"]
-            about: dict[str, Any] = json.loads(str(kept["about"]))
-    except (OSError, EOFError, ValueError, KeyError, zlib.error, BadZipFile):
-        return None  # not there, or cut off by a crash before files were replaced whole
-    stored = film.stored.astype(np.int64)
-    rows, cols = change.shape
-    stored[top : top + rows, left : left + cols] += change
-    return stored.astype(film.stored.dtype), about
-
-
-def _write(path: Path, film: Film, stored: NDArray[Any], about: dict[str, Any]) -> None:
-    change = stored.astype(np.int64) - film.stored.astype(np.int64)
-    rows, cols = np.flatnonzero(change.any(1)), np.flatnonzero(change.any(0))
-    top, left = (int(rows[0]), int(cols[0])) if rows.size else (0, 0)
-    window = change[top : rows[-1] + 1, left : cols[-1] + 1] if rows.size else change[:1, :1]
-    part = path.with_suffix(".part")
-    with part.open("wb") as stream:
-        np.savez_compressed(
-            stream,
-            corner=np.array([top, left]),
-            change=window.astype(np.int32),
-            about=np.array(json.dumps(about)),
-        )
-    os.replace(part, path)
