@@ -1,13 +1,16 @@
 """How to be let in to an archive: passwords, tokens, certificates, AE titles.
 
 They come from the environment (`RADEDIT_ARCHIVE_*`) and from files that it names, never from
-an address, which people copy into mails and logs.
+an address, which people copy into mails and logs. Passwords and tokens in files are read again for
+each request, since issuers renew them while a server runs.
 """
 
 from __future__ import annotations
 
 import os
+from base64 import b64encode
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -16,7 +19,7 @@ from radedit_dicom.errors import ArchiveError
 
 PREFIX = "RADEDIT_ARCHIVE_"
 _SECRETS = ("password", "token")
-_PATHS = ("ca_file", "client_cert", "client_key")
+_PATHS = ("password_file", "token_file", "ca_file", "client_cert", "client_key")
 _NUMBERS = ("move_port", "attempts", "timeout_s")
 
 
@@ -32,6 +35,8 @@ class Access:
         For HTTP basic authentication; both or none.
     token : str
         For HTTP bearer authentication; not beside a password.
+    password_file, token_file : pathlib.Path or None
+        Hold the password or the token alone, less white space at the ends; they win over those.
     ca_file : pathlib.Path or None
         PEM certificates of the authorities to trust. None: the system's for https, and no TLS
         for dimse.
@@ -52,6 +57,8 @@ class Access:
     username: str = ""
     password: str = field(default="", repr=False)
     token: str = field(default="", repr=False)
+    password_file: Path | None = None
+    token_file: Path | None = None
     ca_file: Path | None = None
     client_cert: Path | None = None
     client_key: Path | None = None
@@ -67,9 +74,13 @@ class Access:
         Raises
         ------
         ArchiveError
-            Half a password, two ways to authenticate, a file that is not there, a number out
-            of range.
+            Half a password, two ways to authenticate, a file that is not there or cannot be read,
+            a number out of range.
         """
+        for name in _SECRETS:
+            file = getattr(self, f"{name}_file")
+            if file is not None:
+                object.__setattr__(self, name, _secret(name, file))
         if bool(self.username) != bool(self.password):
             raise ArchiveError(
                 "The archive's user name and password belong together; give both or none."
@@ -94,8 +105,7 @@ class Access:
     def from_environment(cls, environ: Mapping[str, str] | None = None) -> Access:
         """Read `RADEDIT_ARCHIVE_USERNAME`, `..._PASSWORD_FILE`, `..._CA_FILE` and so on.
 
-        Each attribute has a variable of its name in capitals; `PASSWORD_FILE` and `TOKEN_FILE`
-        name files whose content, less white space at the ends, is the secret.
+        Each attribute has a variable of its name in capitals.
 
         Parameters
         ----------
@@ -113,24 +123,44 @@ class Access:
             for name, text in (os.environ if environ is None else environ).items()
             if name.startswith(PREFIX) and text
         }
-        values: dict[str, Any] = {}
         for name in _SECRETS:
-            file = given.pop(f"{name}_file", None)
-            if file is not None:
-                if name in given:
-                    raise ArchiveError(
-                        f"{PREFIX}{name.upper()} and {PREFIX}{name.upper()}_FILE are both set; "
-                        "set one of them."
-                    )
-                values[name] = _secret(name, Path(file).expanduser())
+            if name in given and f"{name}_file" in given:
+                raise ArchiveError(
+                    f"{PREFIX}{name.upper()} and {PREFIX}{name.upper()}_FILE are both set; "
+                    "set one of them."
+                )
         unknown = sorted(set(given) - {f.name for f in fields(cls)})
         if unknown:
             known = ", ".join(PREFIX + f.name.upper() for f in fields(cls))
-            raise ArchiveError(
-                f"{PREFIX}{unknown[0].upper()} is not known; known are {known}, "
-                f"{PREFIX}PASSWORD_FILE and {PREFIX}TOKEN_FILE."
-            )
-        return cls(**values, **{name: _converted(name, text) for name, text in given.items()})
+            raise ArchiveError(f"{PREFIX}{unknown[0].upper()} is not known; known are {known}.")
+        return cls(**{name: _converted(name, text) for name, text in given.items()})
+
+
+class Authorization:
+    """The HTTP header that lets us in, with the password or token that its file holds now.
+
+    Parameters
+    ----------
+    access : Access
+    """
+
+    def __init__(self, access: Access) -> None:
+        self._username = access.username
+        self._secret = access.token or access.password
+        self._file = access.token_file or access.password_file
+
+    def header(self) -> str | None:
+        """Give the value of `Authorization`; None: nothing is to be shown.
+
+        A file that is away or empty, as while it is being written, holds what it held before.
+        """
+        with suppress(OSError, UnicodeDecodeError):
+            text = self._file.read_text(encoding="utf-8").strip() if self._file else ""
+            self._secret = text if text and text.isprintable() else self._secret
+        if self._username:
+            pair = f"{self._username}:{self._secret}"
+            return f"Basic {b64encode(pair.encode()).decode()}"
+        return f"Bearer {self._secret}" if self._secret else None
 
 
 #: Nobody in particular, and the system's authorities.

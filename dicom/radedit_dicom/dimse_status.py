@@ -29,6 +29,7 @@ _STORE = {
     (0x0213, 0x0213): "is out of resources; free space on its disk, then store again",
     (0xA700, 0xA7FF): "is out of resources; free space on its disk, then store again",
     (0xA900, 0xA9FF): "finds that it does not match its SOP class; check the object",
+    (0xC111, 0xC111): "already holds another object under this UID, which must be unique",
     (0xC000, 0xCFFF): "cannot understand it; check the object and look in the archive's log",
 }
 

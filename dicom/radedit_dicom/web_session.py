@@ -18,9 +18,8 @@ from urllib.parse import urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from requests.auth import AuthBase, HTTPBasicAuth
 
-from radedit_dicom.access import NO_ACCESS, Access
+from radedit_dicom.access import NO_ACCESS, Access, Authorization
 from radedit_dicom.archive import Instance
 from radedit_dicom.errors import ArchiveError
 from radedit_dicom.web_errors import (
@@ -146,10 +145,7 @@ class WebSession(requests.Session):
         if access.client_cert:
             cert, key = str(access.client_cert), access.client_key
             self.cert = (cert, str(key)) if key else cert
-        if access.token:
-            self.auth = _Bearer(access.token)
-        elif access.password:
-            self.auth = HTTPBasicAuth(access.username.encode(), access.password.encode())
+        self._authorization = Authorization(access)
         # Packing pixels costs more than sending them inside one hospital.
         self.headers.update({"Accept": "application/dicom+json", "Accept-Encoding": "identity"})
         size = address.concurrency
@@ -178,6 +174,7 @@ class WebSession(requests.Session):
         attempts = self.address.access.attempts
         for attempt in range(1, attempts + 1):
             asked = None
+            self._authorise(request)
             try:
                 response = self._once(request, kwargs)
             except requests.RequestException as error:
@@ -188,6 +185,8 @@ class WebSession(requests.Session):
                 if response.status_code < 300:
                     return response
                 failure = status_error(response, self.address.url)
+                if response.status_code == 401 and self._authorise(request):
+                    continue  # the secret was renewed while it was on its way
                 if response.status_code not in _BUSY:
                     raise failure
                 asked = response.headers.get("Retry-After")
@@ -196,6 +195,13 @@ class WebSession(requests.Session):
                 logger.info("archive: attempt %d failed, next in %.1f s", attempt, wait_s)
                 time.sleep(wait_s)
         raise failure
+
+    def _authorise(self, request: requests.PreparedRequest) -> bool:
+        """Show who we are; True: by another secret than before."""
+        header, before = self._authorization.header(), request.headers.get("Authorization")
+        if header is not None:
+            request.headers["Authorization"] = header
+        return header != before
 
     def _once(self, request: requests.PreparedRequest, kwargs: dict[str, Any]) -> requests.Response:
         timeouts = (min(10.0, self.address.access.timeout_s), self.address.access.timeout_s)
@@ -209,15 +215,6 @@ class WebSession(requests.Session):
                         "ask for less, or raise the limit."
                     )
         return _whole(response, bytes(body))
-
-
-class _Bearer(AuthBase):
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def __call__(self, r: requests.PreparedRequest) -> requests.PreparedRequest:
-        r.headers["Authorization"] = f"Bearer {self._token}"
-        return r
 
 
 def resource(instance: Instance) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from radedit_dicom.access import Access
+from radedit_dicom.access import Access, Authorization
 from radedit_dicom.errors import ArchiveError
 
 
@@ -51,6 +53,29 @@ def test_a_secret_is_read_from_a_file_less_the_line_break_at_its_end(tmp_path):
     user = {"RADEDIT_ARCHIVE_USERNAME": "physicist"}
     password = {"RADEDIT_ARCHIVE_PASSWORD_FILE": str(tmp_path / "password")}
     assert Access.from_environment(user | password).password == "s3cr3t ü"
+
+
+@pytest.mark.parametrize(
+    ("kind", "user", "first", "second"),
+    [
+        ("TOKEN", {}, "Bearer one", "Bearer two"),
+        ("PASSWORD", {"RADEDIT_ARCHIVE_USERNAME": "qa"}, "Basic cWE6b25l", "Basic cWE6dHdv"),
+    ],
+)
+def test_a_secret_that_is_renewed_in_its_file_is_shown_from_then_on(
+    tmp_path, kind, user, first, second
+):
+    file = tmp_path / "secret"
+    file.write_text("one\n")
+    access = Access.from_environment(user | {f"RADEDIT_ARCHIVE_{kind}_FILE": str(file)})
+    authorization = Authorization(replace(access, attempts=1))
+    assert authorization.header() == first
+    file.write_text("")  # as while it is being written
+    assert authorization.header() == first
+    file.unlink()
+    assert authorization.header() == first
+    file.write_text("two\n")
+    assert authorization.header() == second
 
 
 def test_no_secret_is_in_the_text_of_an_access():

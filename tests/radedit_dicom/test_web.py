@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import shutil
+import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +16,7 @@ import pydicom
 import pytest
 import requests
 from front import Answer, Cut, Fault, Front, Hang
+from orthanc import make_certificates
 from pydicom.dataset import Dataset
 from pydicom.uid import generate_uid
 
@@ -320,6 +323,58 @@ def test_a_bearer_token_is_sent_with_every_request(server, film, front):
     web(url, token="t0k3n").store([film()])
     sent = b"".join(relay.sent)
     assert sent.count(b" HTTP/1.1\r\n") == sent.count(b"\r\nAuthorization: Bearer t0k3n\r\n") > 2
+
+
+def test_a_token_that_is_renewed_in_its_file_is_shown_and_a_refused_one_is_read_again(
+    server, front, tmp_path
+):
+    file = tmp_path / "token"
+    file.write_text("first")
+    refused = Answer(BUSY % (b"401 Unauthorized", b""))
+    relay, url = front(server.http_port, refused)
+    archive = web(url, token_file=file, attempts=2)
+    in_flight = archive._session._once
+
+    def renew(request, arguments):
+        """Let the issuer renew the token while a request is on its way."""
+        answer = in_flight(request, arguments)
+        file.write_text("second")
+        return answer
+
+    archive._session._once = renew
+    archive.find(Query(sop_instance_uid="1.2.7.7"))
+    assert b"Authorization: Bearer first\r\n" in relay.sent[0]
+    assert b"Authorization: Bearer second\r\n" in relay.sent[1]
+    relay, url = front(server.http_port, refused, refused)
+    with pytest.raises(ArchiveError, match="401"):  # no guessing with a secret that is the same
+        web(url, token_file=file, attempts=2).find(Query(sop_instance_uid="1.2.7.7"))
+    assert len(relay.sent) == 1
+
+
+def test_certificates_that_are_renewed_in_their_files_are_read_again(
+    server, peer, tmp_path, new_port
+):
+    port, held = new_port(), tmp_path / "held"
+    names = ("ca.crt", "client.crt", "client.key")
+    access = dict(
+        zip(("ca_file", "client_cert", "client_key"), map(held.joinpath, names), strict=True)
+    )
+    archive = None
+    for year in ("first", "second"):
+        files = make_certificates(tmp_path / year, peer("openssl"))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(files.server, files.server_key)
+        context.load_verify_locations(files.ca)
+        context.verify_mode = ssl.CERT_REQUIRED
+        held.mkdir(exist_ok=True)
+        for name in names:
+            shutil.copyfile(tmp_path / year / name, held / name)
+        archive = archive or web(f"https://127.0.0.1:{port}/dicom-web", **access)
+        relay = Front(port, server.http_port, context)
+        try:
+            archive.find(Query(sop_instance_uid="1.2.7.7"))
+        finally:
+            relay.close()
 
 
 def test_tls_is_trusted_by_the_given_authority_only(own_server, film):

@@ -225,7 +225,7 @@ def test_the_same_film_again_is_routed_once_and_another_under_its_uid_is_listed(
     for _ in range(2):
         route.archive.send([film(1)])
         route.until(lambda: route.states("deliveries") == {"sent": 1}, "it was not sent")
-    with pytest.raises(ArchiveError, match="already holds an object under this UID"):
+    with pytest.raises(ArchiveError, match="already holds another object under this UID"):
         route.archive.send([film(1, PatientSex="M")])
     assert len(route.rows("SELECT * FROM cases")) == 1
     (item,) = route.json("list")["items"]
@@ -451,9 +451,12 @@ def test_stow_rs_is_taken_into_the_same_journal_and_wants_the_token(
     mixed = post(first, other, b"no DICOM")
     assert mixed.status_code == 202
     assert [i["00081197"]["Value"][0] for i in mixed.json()["00081198"]["Value"]] == [
-        0x0111,
+        0xC111,
         0xC000,
     ]
     assert post(other).status_code == 409
     assert post(first, **{"Content-Type": "text/plain"}).status_code == 415
+    (tmp_path / "node" / "token").write_text("renewed\n")
+    assert post(first).status_code == 401
+    assert post(first, Authorization="Bearer renewed").status_code == 200
     route.until(lambda: arrived(route) == {"1.2.3.1"}, "it was not forwarded")

@@ -12,6 +12,7 @@ import logging
 import socket
 import ssl
 import threading
+from collections.abc import Callable
 from socketserver import BaseServer
 from typing import Any
 
@@ -55,7 +56,8 @@ class Listener(ThreadedAssociationServer):
     handlers : list of (event, callable)
     begin : callable
         Says where the data set of a C-STORE request goes.
-    tls : ssl.SSLContext, optional
+    tls : callable, optional
+        Gives the context for the next caller, an `ssl.SSLContext`.
 
     Raises
     ------
@@ -73,7 +75,7 @@ class Listener(ThreadedAssociationServer):
         bounds: Bounds,
         handlers: list[Any],
         begin: Begin,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
     ) -> None:
         self.bounds, self.begin = bounds, begin
         self._tls = tls
@@ -131,7 +133,7 @@ class Listener(ThreadedAssociationServer):
             request.settimeout(PIECE_S)
             request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
-                request = self._tls.wrap_socket(request, server_side=True)
+                request = self._tls().wrap_socket(request, server_side=True)
             self.finish_request(request, client_address)
         except Exception as error:
             self.handle_error(request, client_address)

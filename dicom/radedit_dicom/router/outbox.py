@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from radedit_dicom.router.audit import Audit
 from radedit_dicom.router.journal import Journal, insert, now
 
-HELD, WAITING, SENDING, SENT, DEAD, DISCARDED = (
-    "held", "waiting", "sending", "sent", "dead", "discarded",
+HELD, WAITING, SENDING, ARRIVED, SENT, DEAD, DISCARDED = (
+    "held", "waiting", "sending", "arrived", "sent", "dead", "discarded",
 )  # fmt: skip
 _STRANDED = (
     "The route's file names this destination no more; name it again and retry, or discard this."
@@ -55,6 +55,8 @@ class Delivery:
         Within the spool.
     attempts, refusals : int
         Before this one. With an attempt before, the destination may have it already.
+    has_arrived : bool
+        True: the destination showed it a while ago, and is to be asked once more.
     """
 
     number: int
@@ -64,6 +66,7 @@ class Delivery:
     attempts: int
     refusals: int
     created: float
+    has_arrived: bool = False
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,15 @@ def strand(journal: Journal, audit: Audit, known: Collection[str]) -> int:
         How many there were.
     """
     marks = ", ".join("?" * len(known))
-    stranded = f"state IN ('{WAITING}', '{SENDING}') AND destination NOT IN ({marks})"
+    elsewhere = f"destination NOT IN ({marks})"
+    arrived = f"state = '{ARRIVED}' AND {elsewhere}"
+    if journal.row(f"SELECT 1 FROM deliveries WHERE {arrived} LIMIT 1", tuple(known)) is not None:
+        with journal.change() as change:  # it was there, and nobody can be asked once more
+            change.execute(
+                f"UPDATE deliveries SET state = ?, ended = ? WHERE {arrived}",
+                (SENT, now(), *known),
+            )
+    stranded = f"state IN ('{WAITING}', '{SENDING}') AND {elsewhere}"
     if journal.row(f"SELECT 1 FROM deliveries WHERE {stranded} LIMIT 1", tuple(known)) is None:
         return 0
     with journal.change() as change:
@@ -144,13 +155,22 @@ class Outbox:
         Of the route.
     destination : str
     patience : Patience
+    look_again_s : float
+        So long after an object has arrived the destination is asked once more before it counts
+        as sent; 0: it is sent when it arrives.
     """
 
     def __init__(
-        self, journal: Journal, audit: Audit, destination: str, patience: Patience
+        self,
+        journal: Journal,
+        audit: Audit,
+        destination: str,
+        patience: Patience,
+        look_again_s: float = 0.0,
     ) -> None:
         self._journal, self._audit = journal, audit
         self.destination, self.patience = destination, patience
+        self._look_again_s = look_again_s
 
     def recover(self) -> int:
         """Put back what was on its way when the sender ended; it may have arrived."""
@@ -163,12 +183,18 @@ class Outbox:
             return done.rowcount
 
     def claim(self) -> Delivery | None:
-        """Take the next object that is due: by priority, then the oldest."""
+        """Take the next object that is due: by priority, then the oldest.
+
+        What has arrived and is due to be asked for once more comes last.
+        """
+        return self._claim(WAITING) or self._claim(ARRIVED)
+
+    def _claim(self, state: str) -> Delivery | None:
         due = (
             "SELECT id FROM deliveries WHERE destination = ? AND state = ? AND not_before <= ? "
             "ORDER BY priority DESC, id LIMIT 1"
         )
-        values = (self.destination, WAITING, now())
+        values = (self.destination, state, now())
         if self._journal.row(due, values) is None:  # without the cost of a transaction
             return None
         with self._journal.change() as change:
@@ -186,20 +212,31 @@ class Outbox:
             attempts=row["attempts"],
             refusals=row["refusals"],
             created=row["created"],
+            has_arrived=state == ARRIVED,
         )
 
     def sent(self, delivery: Delivery, seconds: float) -> None:
-        """Note that the destination has it, by its own word."""
+        """Note that the destination has it, by its own word; for good, or until the second look."""
+        is_sent = delivery.has_arrived or not self._look_again_s
+        state, at = SENT if is_sent else ARRIVED, now()
         with self._journal.change() as change:
             change.execute(
-                "UPDATE deliveries SET state = ?, attempts = attempts + 1, error = '', ended = ? "
-                "WHERE id = ?",
-                (SENT, now(), delivery.number),
+                "UPDATE deliveries SET state = ?, attempts = attempts + 1, error = '', ended = ?, "
+                "not_before = ? WHERE id = ?",
+                (state, at if is_sent else None, at + self._look_again_s, delivery.number),
             )
         self._audit.write(
-            "sent", uid=delivery.uid, destination=self.destination, seconds=round(seconds, 3),
+            state, uid=delivery.uid, destination=self.destination, seconds=round(seconds, 3),
             attempts=delivery.attempts + 1,
         )  # fmt: skip
+
+    def not_seen(self, delivery: Delivery, error: str) -> None:
+        """Note that a destination cannot be asked whether it has an object still; asked later."""
+        with self._journal.change() as change:
+            change.execute(
+                "UPDATE deliveries SET state = ?, error = ?, not_before = ? WHERE id = ?",
+                (ARRIVED, error, now() + self.patience.longest_s, delivery.number),
+            )
 
     def failed(self, delivery: Delivery, error: str, *, refused: bool) -> None:
         """Note a failure: tried again later, or a dead letter.

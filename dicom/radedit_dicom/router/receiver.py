@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import sqlite3
 import ssl
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from radedit_dicom.router.journal import now
 from radedit_dicom.router.listener import Listener
 from radedit_dicom.router.upper_layer import Received
 
+_LOG = logging.getLogger("radedit.route")
 _SUCCESS, _NO_SUCH_ACTION, _INVALID_ARGUMENT, _BUSY = 0x0000, 0x0123, 0x0115, 0x0213
 _DOES_NOT_MATCH = 0xA900
 _OTHER_CLASS = "The object's SOP class is not that of its presentation context."
@@ -128,7 +130,9 @@ class Receiver:
             (evt.EVT_C_STORE, self._store),
             (evt.EVT_N_ACTION, self._commit),
         ]
-        tls = settings.tls.context() if settings.tls else None
+        self._files = settings.tls
+        self._tls = settings.tls.context() if settings.tls else None
+        tls = self._renewed if settings.tls else None
         try:
             self._listener = Listener(
                 entity, (settings.host, settings.port), settings.bounds, handlers, self._begin, tls
@@ -153,6 +157,16 @@ class Receiver:
         """Stop listening; who is sending learns it by the connection's end."""
         self._listener.stop()
 
+    def _renewed(self) -> ssl.SSLContext:
+        """Read the TLS files again, which are renewed while we listen; half-written ones wait."""
+        assert self._files is not None
+        assert self._tls is not None
+        try:
+            self._tls = self._files.context()
+        except RouteError as error:
+            _LOG.warning("the TLS files are passed over until they can be used: %s", error)
+        return self._tls
+
     def _echo(self, event: Event) -> int:
         return _SUCCESS
 
@@ -167,7 +181,7 @@ class Receiver:
             caller(association),
         )
 
-    def _store(self, event: Event) -> int:
+    def _store(self, event: Event) -> int | Dataset:
         data_set = cast(Any, event.request).DataSet
         try:
             if not isinstance(data_set, Received):
@@ -177,7 +191,9 @@ class Receiver:
                     self._refuse(event, _OTHER_CLASS, _DOES_NOT_MATCH)
                 self._intake.take(arrival)
         except RefusedError as refusal:
-            return refusal.status
+            answer = Dataset()
+            answer.Status, answer.ErrorComment = refusal.status, refusal.comment
+            return answer
         return _SUCCESS
 
     def _refuse(self, event: Event, reason: str, status: int) -> NoReturn:

@@ -11,7 +11,7 @@ from radedit_dicom.router.spool import Spool
 REMOVED = "removed"
 _DAY_S = 86400.0
 #: What a delivery or a job must not be in for its files to go.
-_OPEN_DELIVERY = "('held', 'waiting', 'sending', 'dead')"
+_OPEN_DELIVERY = "('held', 'waiting', 'sending', 'arrived', 'dead')"
 _OPEN_JOB = "('queued', 'running', 'dead')"
 #: An open job needs its film, and of the film's study whatever may hold a mask.
 _DONE_WITH = f"""

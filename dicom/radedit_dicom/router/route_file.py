@@ -225,8 +225,11 @@ def _destination(name: str, table: Table, base: Path) -> Destination:
         verify="commitment" if verify == "commitment" else "readback",
         concurrency=table.whole("concurrency", 1, 1, 16),
         patience=_patience(table, Patience(), "refusals"),
+        look_again_s=table.number("look_again_h", 0) * 3600,
     )
     table.done()
+    if found.look_again_s and "://" not in found.address:
+        table.refuse("is a folder, which others may empty; take 'look_again_h' out")
     try:
         Line(found)
     except ArchiveError as error:

@@ -56,6 +56,9 @@ class Destination:
     concurrency : int
         How many objects are on their way at once.
     patience : Patience
+    look_again_s : float
+        So long after an object has arrived it is asked for once more, before it counts as sent:
+        archives exist that delete what came twice. 0: it is not.
     """
 
     name: str
@@ -64,6 +67,7 @@ class Destination:
     verify: Literal["readback", "commitment"] = "readback"
     concurrency: int = 1
     patience: Patience = field(default_factory=Patience)
+    look_again_s: float = 0.0
 
 
 class Line:
@@ -117,6 +121,20 @@ class Line:
             raise UnreachableError(str(error)) from None
         except ArchiveError as error:
             if not self._answers():
+                raise UnreachableError(str(error)) from None
+            raise
+
+    def check(self, content: bytes) -> None:
+        """See that an object that has arrived is there still. Raises as `deliver`."""
+        dataset = pydicom.dcmread(BytesIO(content))
+        try:
+            if not self._has(dataset):
+                raise ArchiveError(
+                    "The destination showed the object when it arrived and does not hold it any "
+                    "more; it is sent again."
+                )
+        except ArchiveError as error:
+            if isinstance(error, DroppedError) or not self._answers():
                 raise UnreachableError(str(error)) from None
             raise
 
@@ -206,7 +224,9 @@ class _Way:
     def __init__(
         self, spool: Spool, journal: Journal, audit: Audit, destination: Destination
     ) -> None:
-        self.outbox = Outbox(journal, audit, destination.name, destination.patience)
+        self.outbox = Outbox(
+            journal, audit, destination.name, destination.patience, destination.look_again_s
+        )
         self._spool, self._journal = spool, journal
         self._line = Line(destination)
         self._away = 0  # attempts since it was last reached
@@ -241,10 +261,15 @@ class _Way:
         began = time.monotonic()
         try:
             content = read(self._spool.folder / delivery.file)
-            self._line.deliver(content, again=delivery.attempts > 0)
+            if delivery.has_arrived:
+                self._line.check(content)
+            else:
+                self._line.deliver(content, again=delivery.attempts > 0)
         except UnreachableError as error:
             self._pause()
             said, refused = str(error), False
+            if delivery.has_arrived:
+                return lambda: self.outbox.not_seen(delivery, said)
         except DicomError as error:
             said, refused = str(error), True
         except Exception as error:  # the outermost edge of one object

@@ -32,15 +32,24 @@ def archive(start_orthanc: Callable[..., Orthanc], rg1: Path) -> Orthanc:
 
 
 @pytest.fixture(scope="module")
+def password_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("secret") / "password"
+    file.write_text(USERS["physicist"])
+    return file
+
+
+@pytest.fixture(scope="module")
 def server(
-    archive: Orthanc, tmp_path_factory: pytest.TempPathFactory, new_port: Callable[[], int]
+    archive: Orthanc,
+    password_file: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    new_port: Callable[[], int],
 ) -> Iterator[RadEditServer]:
     """Serve the archive; its password stays with the server."""
     folder = tmp_path_factory.mktemp("proxy")
-    folder.joinpath("password").write_text(USERS["physicist"])
     environ = {
         "RADEDIT_ARCHIVE_USERNAME": "physicist",
-        "RADEDIT_ARCHIVE_PASSWORD_FILE": str(folder / "password"),
+        "RADEDIT_ARCHIVE_PASSWORD_FILE": str(password_file),
         "RADEDIT_ARCHIVE_ATTEMPTS": "1",
     }
     with pytest.MonkeyPatch.context() as patched:
@@ -54,6 +63,17 @@ def server(
 @pytest.fixture(scope="module")
 def web(server: RadEditServer) -> DICOMwebClient:
     return DICOMwebClient(f"{server.url}/dicom-web")
+
+
+def test_a_password_that_is_renewed_in_its_file_is_shown_by_the_running_server(
+    server: RadEditServer, password_file: Path
+) -> None:
+    password_file.write_text("that of last year")
+    refused = requests.get(f"{server.url}/dicom-web/studies", timeout=60)
+    password_file.write_text(USERS["physicist"])
+    assert refused.status_code == 502
+    assert "does not let this server in" in refused.json()["detail"]
+    assert requests.get(f"{server.url}/dicom-web/studies", timeout=60).status_code == 200
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Callable
@@ -9,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from orthanc import Orthanc
 from pydicom.dataset import Dataset
 
+from radedit_dicom.access import Access
 from radedit_dicom.archive import Query
 from radedit_dicom.folder import FolderArchive
 from radedit_dicom.readback import part10
@@ -313,6 +316,59 @@ def test_a_sender_brings_objects_into_a_folder_and_finds_what_is_there(
     sender.stop()
     assert states(journal) == ["sent", "sent"]
     assert len(FolderArchive(tmp_path / "out").find(Query())) == 2
+
+
+def test_what_has_arrived_counts_as_sent_when_it_is_there_at_the_second_look(
+    take: Callable[..., Made], start_orthanc: Callable[..., Orthanc]
+) -> None:
+    spool, journal, audit = made = take(1, 2)
+    planned(made, FORWARD)
+    orthanc = start_orthanc()
+    patience = Patience(refusals=3, first_s=0.01, longest_s=0.05)
+    access = Access(attempts=1)
+    destination = Destination(
+        "disk", orthanc.dicom_web, access, patience=patience, look_again_s=3600.0
+    )
+
+    def run_until(wanted: list[str]) -> None:
+        sender = Sender(spool, journal, audit, {"disk": destination})
+        sender.start()
+        for _ in range(600):
+            if states(journal) == wanted:
+                break
+            threading.Event().wait(0.1)
+        sender.stop()
+        assert states(journal) == wanted
+
+    def said() -> list[Any]:
+        return [json.loads(line) for line in spool.audit.read_text().splitlines()]
+
+    def a_day_later() -> None:
+        with journal.change() as change:
+            change.execute("UPDATE deliveries SET not_before = 0 WHERE state = 'arrived'")
+
+    run_until(["arrived", "arrived"])
+    assert clean_up(spool, journal, audit, keep_days=-1.0) == 0  # it may have to be sent again
+    assert "sent" not in [line["event"] for line in said()]
+    for row in orthanc.rest("GET", "/instances?expand").json():
+        if row["MainDicomTags"]["SOPInstanceUID"] == "1.2.3.2":  # as such archives do
+            orthanc.rest("DELETE", f"/instances/{row['ID']}")
+    a_day_later()
+    run_until(["sent", "arrived"])
+    assert orthanc.held() == ["1.2.3.1", "1.2.3.2"]
+    assert any("does not hold it any more" in line.get("reason", "") for line in said())
+    orthanc.kill()
+    a_day_later()
+    sender = Sender(spool, journal, audit, {"disk": destination})
+    sender.start()
+    for _ in range(600):
+        if journal.row("SELECT 1 FROM deliveries WHERE error LIKE '%nothing listens%'"):
+            break
+        threading.Event().wait(0.1)
+    sender.stop()
+    assert states(journal) == ["sent", "arrived"]  # an archive that is away has deleted nothing
+    assert strand(journal, audit, []) == 0
+    assert states(journal) == ["sent", "sent"]
 
 
 def test_a_journal_of_another_version_is_refused(make_spool: Callable[[], Made]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 import hostile
+import numpy as np
 import pydicom
 import pytest
+import requests
 from conftest import missing
-from orthanc import Certificates, Orthanc
+from orthanc import Certificates, Orthanc, make_certificates
 from pydicom.dataset import Dataset
 from pydicom.uid import ImplicitVRLittleEndian
 from pynetdicom.presentation import build_context
@@ -27,6 +30,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StorageCommitmentPushModel,
     StorageCommitmentPushModelInstance,
 )
+from pynetdicom.status import code_to_category
 
 from radedit_dicom.archive import Instance
 from radedit_dicom.dimse import DimseArchive
@@ -104,7 +108,9 @@ def test_another_object_under_a_known_uid_is_refused_and_set_apart_once(
     node = make_node()
     node.archive.send([make_dataset()])
     for _ in range(2):
-        with pytest.raises(ArchiveError, match="already holds an object under this UID"):
+        with pytest.raises(
+            ArchiveError, match=r"already holds another object under this UID.*0xC111"
+        ):
             node.archive.send([make_dataset(PatientID="Fremd")])
     (row,) = node.journal.rows("SELECT * FROM quarantine")
     apart = node.spool.folder / row["file"]
@@ -113,6 +119,96 @@ def test_another_object_under_a_known_uid_is_refused_and_set_apart_once(
     assert "Fremd" not in row["reason"] + apart.name
     (kept,) = node.files()
     assert pydicom.dcmread(kept).PatientID == "4711"
+
+
+def test_a_refusal_is_a_failure_on_the_wire_and_says_why(
+    make_node: Callable[..., Any],
+    make_dataset: MakeDataset,
+    start_orthanc: Callable[..., Orthanc],
+    part10_file: Callable[..., Path],
+) -> None:
+    node = make_node(callers=("CR1", "ORTHANC"))
+    node.archive.send([make_dataset()])
+    other = make_dataset(PatientID="Fremd")
+    context = build_context(other.SOPClassUID, other.file_meta.TransferSyntaxUID)
+    with associated(node.address, [context]) as association:
+        answer = association.send_c_store(other)
+    assert answer.Status == 0xC111
+    assert code_to_category(answer.Status) == "Failure"
+    assert str(answer.ErrorComment) == (
+        "Another object is here under this SOP instance UID, which..."
+    )
+    # A PACS that sends the other one is told, too.
+    modality = {"AET": "RADEDIT", "Host": "127.0.0.1", "Port": node.receiver.port}
+    orthanc = start_orthanc(extra={"DicomModalities": {"node": modality}})
+    orthanc.upload(part10_file(PatientID="Fremd").read_bytes())
+    with pytest.raises(requests.HTTPError):
+        orthanc.rest("POST", "/modalities/node/store", json.dumps(ids(orthanc)))
+
+
+def test_of_one_uid_from_several_senders_at_once_no_part_is_left_and_one_object_is_kept(
+    make_node: Callable[..., Any], make_dataset: MakeDataset
+) -> None:
+    callers = ("CR1", "DX2", "DX3")
+    node = make_node(callers=callers)
+    pixels = np.full((900, 900), 7)
+    same = [make_dataset(pixels) for _ in range(6)]
+    others = [make_dataset(pixels, PatientID=f"other {n % 2}") for n in range(4)]
+    outcomes: dict[int, bool] = {}
+
+    def send(number: int, dataset: Dataset) -> None:
+        address = replace(node.address, calling_ae_title=callers[number % len(callers)])
+        try:
+            DimseArchive(address).send([dataset])
+            outcomes[number] = True
+        except ArchiveError:
+            outcomes[number] = False
+
+    sent = [*same, *others]
+    threads = [threading.Thread(target=send, args=each) for each in enumerate(sent)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (kept,) = node.files()  # parts that are on their way lie there as well
+    first = pydicom.dcmread(kept)
+    assert not kept.name.startswith(".")
+    for number, dataset in enumerate(sent):
+        assert outcomes[number] == (dataset.PatientID == first.PatientID)
+    apart = [
+        node.spool.folder / row["file"] for row in node.journal.rows("SELECT * FROM quarantine")
+    ]
+    found = sorted(str(pydicom.dcmread(path).PatientID) for path in [kept, *apart])
+    assert found == sorted({str(dataset.PatientID) for dataset in sent})
+    assert sorted(apart) == sorted((node.spool.folder / "quarantine").iterdir())
+
+
+def test_a_certificate_that_is_renewed_in_its_file_is_shown_to_the_next_caller(
+    make_node: Callable[..., Any],
+    certificates: Certificates,
+    peer: Callable[[str], str],
+    tmp_path: Path,
+) -> None:
+    def put(made: Certificates) -> None:
+        for path in (made.ca, made.server, made.server_key):
+            shutil.copyfile(path, tmp_path / path.name)
+
+    put(certificates)
+    files = ReceiveTls(tmp_path / "server.crt", tmp_path / "server.key", tmp_path / "ca.crt")
+    node = make_node(tls=files)
+    renewed = make_certificates(tmp_path / "renewed", peer("openssl"))
+
+    def call(held: Certificates) -> None:
+        known = DimseTls(held.ca, held.client, held.client_key)
+        DimseArchive(replace(node.address, tls=known)).echo()
+
+    call(certificates)
+    (tmp_path / "server.key").write_text("half wri")
+    call(certificates)
+    put(renewed)
+    call(renewed)
+    with pytest.raises(ArchiveError):
+        call(certificates)
 
 
 def test_of_many_different_objects_sent_at_once_under_one_uid_one_is_kept(

@@ -6,7 +6,9 @@ import hmac
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from datetime import datetime
+from pathlib import Path
 
 import uvicorn
 from jinja2 import Environment
@@ -143,7 +145,7 @@ class Web:
 
 def application(route: Route, intake: Intake, audit: Audit) -> Starlette:
     """Make the application: `/`, `/status`, `/metrics`, `/health`, `/dicom-web/studies`."""
-    token = secret(route.http.token_file if route.http else None)
+    token = _Token(route.http.token_file if route.http else None)
     desk = Desk(intake.spool, intake.journal, audit)
 
     async def page(request: Request) -> Response:
@@ -181,12 +183,25 @@ def _troubles(desk: Desk) -> list[Item]:
     return [item for state in TROUBLE for item in desk.items((state,), _SHOWN)]
 
 
-def _guarded(endpoint: Endpoint, token: str) -> Endpoint:
+class _Token:
+    """What callers must show: as its file says now, or said before it could not be read."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._text = secret(path)
+
+    def is_shown(self, header: str) -> bool:
+        with suppress(RouteError):  # while it is being written
+            self._text = secret(self._path)
+        wanted = f"Bearer {self._text}" if self._path else header
+        return hmac.compare_digest(header.encode(), wanted.encode())
+
+
+def _guarded(endpoint: Endpoint, token: _Token) -> Endpoint:
     """Answer only who shows the token, where there is one; and with safe headers."""
 
     async def answer(request: Request) -> Response:
-        shown = request.headers.get("authorization", "")
-        if token and not hmac.compare_digest(shown.encode(), f"Bearer {token}".encode()):
+        if not token.is_shown(request.headers.get("authorization", "")):
             response: Response = JSONResponse(
                 {"detail": "Show the route's token: Authorization: Bearer TOKEN."}, 401
             )

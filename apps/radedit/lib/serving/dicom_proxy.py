@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -15,7 +16,7 @@ from starlette.background import BackgroundTask
 
 from radedit.lib.serving.cut_frames import cut_frames
 from radedit.lib.serving.dicom_web import PREFIX, checked_path
-from radedit_dicom.access import Access
+from radedit_dicom.access import Access, Authorization
 from radedit_dicom.locate import open_archive
 
 _SENT: Final = ("accept", "content-type", "content-length", "if-none-match", "range")
@@ -46,11 +47,10 @@ class Proxy:
         self._path = urlsplit(self._root).path
         self._on_stored = on_stored
         self._archive = open_archive(address, access)
-        basic = (access.username.encode(), access.password.encode()) if access.username else None
+        self._authorization = Authorization(access)
+        self._tls = _Tls(access)
         self._client = httpx2.AsyncClient(
-            auth=basic,
-            headers={"authorization": f"Bearer {access.token}"} if access.token else None,
-            verify=_trusted(access),
+            verify=self._tls.context,
             timeout=httpx2.Timeout(access.timeout_s, connect=_CONNECT_S),
             follow_redirects=False,
             trust_env=False,
@@ -84,6 +84,9 @@ class Proxy:
     ) -> Response:
         headers = {name: request.headers[name] for name in _SENT if name in request.headers}
         headers["accept-encoding"] = "identity"
+        if (secret := self._authorization.header()) is not None:
+            headers["authorization"] = secret
+        self._tls.renew()
         query = rewritten_query(request.url.query)
         address = f"{self._root}/{path}?{query}" if query else f"{self._root}/{path}"
         sent = self._client.build_request(request.method, address, headers=headers, content=body)
@@ -166,8 +169,37 @@ def _refusal(status: int) -> HTTPException:
     return HTTPException(502, "The archive failed on this request; its own log says why.")
 
 
-def _trusted(access: Access) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=access.ca_file and str(access.ca_file))
-    if access.client_cert is not None:
-        context.load_cert_chain(access.client_cert, access.client_key)
-    return context
+class _Tls:
+    """Whom we trust and who we are, by files that are renewed while the server runs.
+
+    Attributes
+    ----------
+    context : for every connection; an authority that was trusted once stays so until the end
+    """
+
+    def __init__(self, access: Access) -> None:
+        self.context = ssl.create_default_context(cafile=access.ca_file and str(access.ca_file))
+        self._access = access
+        if access.client_cert is not None:
+            self.context.load_cert_chain(access.client_cert, access.client_key)
+        self._stamps = self._stamped()
+
+    def renew(self) -> None:
+        """Load files that have changed; those that are half written wait for the next request."""
+        stamps, access = self._stamped(), self._access
+        if stamps == self._stamps:
+            return
+        with suppress(OSError):  # an SSLError is one, too
+            if access.ca_file is not None:
+                self.context.load_verify_locations(access.ca_file)
+            if access.client_cert is not None:
+                self.context.load_cert_chain(access.client_cert, access.client_key)
+            self._stamps = stamps
+
+    def _stamped(self) -> list[tuple[int, int]]:
+        access = self._access
+        files = (access.ca_file, access.client_cert, access.client_key)
+        with suppress(OSError):
+            states = [file.stat() for file in files if file is not None]
+            return [(state.st_mtime_ns, state.st_ino) for state in states]
+        return []
