@@ -29,6 +29,8 @@ window.config = {
         imageRendering: 'wadors',
         thumbnailRendering: 'wadors',
         enableStudyLazyLoad: true,
+        // Cut out by OHIF itself, frames of no whole number of bytes are displaced.
+        loadMultiframeAsPart10: false,
         supportsFuzzyMatching: false,
         supportsWildcard: true,
         dicomUploadEnabled: false,

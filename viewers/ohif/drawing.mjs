@@ -1,4 +1,5 @@
 // Drawing a mask without leaving the panel: a segmentation of our own, and OHIF's brushes.
+import { imageIdsOf } from './films.mjs';
 import { setSegments } from './segments.mjs';
 
 const NAME = 'RadEdit';
@@ -48,7 +49,7 @@ export function takeTool(films, tool) {
 
 /** Set the brush's radius as a share of the film's shorter side, 0 to 1. */
 export function setBrush(films, film, share) {
-  const imageId = film.imageIds?.[0] ?? film.images?.[0]?.imageId;
+  const imageId = imageIdsOf(film)[0];
   const plane = films.libraries.cornerstone.metaData.get('imagePlaneModule', imageId);
   const side = Math.min(
     plane.rows * (plane.rowPixelSpacing || 1),

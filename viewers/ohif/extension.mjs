@@ -1,5 +1,5 @@
 // The extension that OHIF loads at run time: one panel, filled with plain DOM.
-import { Films } from './films.mjs';
+import { librariesOf } from './films.mjs';
 import { createPanel } from './panel.mjs';
 import { mendSpacing } from './spacing.mjs';
 
@@ -27,9 +27,8 @@ export default {
   id: 'radedit',
   version: '1.0.0',
 
-  onModeEnter({ servicesManager, commandsManager, extensionManager }) {
-    const ohif = { services: servicesManager.services, commandsManager, extensionManager };
-    mendSpacing(new Films(ohif).libraries.cornerstone);
+  onModeEnter({ extensionManager }) {
+    mendSpacing(librariesOf(extensionManager).cornerstone);
   },
 
   getPanelModule({ servicesManager, commandsManager, extensionManager }) {

@@ -1,8 +1,8 @@
 // Which film is worked on, and an edit shown beside it.
-import { setSegments } from './segments.mjs';
+import { Outlines, outlineOf } from './outlines.mjs';
+import { voxelsOf } from './segments.mjs';
 
 const LINK = 'radedit-link';
-const OUTLINES = { renderOutline: true, outlineWidth: 2, renderFill: true, fillAlpha: 0.06 };
 const WAIT_MS = 30000;
 
 export class Films {
@@ -10,12 +10,12 @@ export class Films {
     this.services = ohif.services;
     this.commands = ohif.commandsManager;
     this.extensions = ohif.extensionManager;
+    this.outlined = new Outlines(this.libraries.cornerstone);
   }
 
   /** The libraries that OHIF draws with. */
   get libraries() {
-    const name = '@ohif/extension-cornerstone.utilityModule.common';
-    return this.extensions.getModuleEntry(name).exports.getCornerstoneLibraries();
+    return librariesOf(this.extensions);
   }
 
   /** The viewport that is worked in, and what it shows. */
@@ -45,8 +45,9 @@ export class Films {
     await this.shows(viewportId, film);
   }
 
-  /** Put an edit to the right of the film it was made of, its masks on top. */
+  /** Put an edit to the right of the film it was made of, both with the outlines of its masks. */
   async compare(film, edit) {
+    this.outlined.clear();
     const [result, masks] = await this.load(edit);
     await this.commands.run('setViewportGridLayout', { numRows: 1, numCols: 2 });
     const grid = this.services.viewportGridService;
@@ -59,10 +60,7 @@ export class Films {
     ]);
     await this.shows(left, film);
     await this.shows(right, result);
-    if (masks) {
-      await this.overlay(right, masks, result);
-      await this.echo(left, masks);
-    }
+    this.outlined.show([film, result].flatMap(imageIdsOf), masks ? await this.outlines(masks, result) : []);
     this.link([left, right]);
     grid.setActiveViewportId(left);
     return { left, right };
@@ -92,7 +90,7 @@ export class Films {
 
   /** Wait until a viewport shows a display set. */
   async shows(viewportId, displaySet) {
-    const wanted = new Set(displaySet.images?.map(image => image.imageId) ?? []);
+    const wanted = new Set(imageIdsOf(displaySet));
     await until(() => {
       const viewport = this.services.cornerstoneViewportService.getCornerstoneViewport(viewportId);
       const shown = viewport?.getCurrentImageId?.();
@@ -100,54 +98,26 @@ export class Films {
     }, 'The image does not appear in the viewer; reload the page.');
   }
 
-  /** Lay the masks of a SEG over a viewport as outlines. */
-  async overlay(viewportId, masks, result) {
+  /** Read the masks of a SEG: [{label, path}], in pixels of the film. */
+  async outlines(masks, result) {
     const { segmentationService } = this.services;
+    const { cornerstone } = this.libraries;
     masks.referencedDisplaySetInstanceUID = result.displaySetInstanceUID;
     await masks.load?.({ headers: {} });
-    const segmentationId = masks.displaySetInstanceUID;
-    const type = 'Labelmap';
-    await segmentationService.addSegmentationRepresentation(viewportId, { segmentationId, type });
-    segmentationService.setStyle({ viewportId, segmentationId, type }, OUTLINES);
-  }
-
-  /** Lay the same masks over the original: its pixels are the same, only its series is another. */
-  async echo(viewportId, masks) {
-    const { segmentationService } = this.services;
-    const from = segmentationService.getSegmentation(masks.displaySetInstanceUID);
-    const segmentationId = `${masks.displaySetInstanceUID}-on-original`;
-    const type = 'Labelmap';
-    if (segmentationService.getSegmentation(segmentationId)) {
-      await segmentationService.addSegmentationRepresentation(viewportId, { segmentationId, type });
-    } else {
-      await this.commands.run('createLabelmapForViewport', {
-        viewportId,
-        options: { segmentationId, label: 'of an edit', createInitialSegment: false },
+    const segmentation = segmentationService.getSegmentation(masks.displaySetInstanceUID);
+    const { Rows, Columns } = instanceOf(result);
+    return Object.values(segmentation.segments)
+      .filter(Boolean)
+      .map(({ segmentIndex, label }) => {
+        const { imageIds, value } = voxelsOf(segmentation, segmentIndex);
+        const layers = imageIds.map(id => cornerstone.cache.getImage(id));
+        if (layers.some(layer => layer.rows !== Rows || layer.columns !== Columns)) {
+          throw new Error('The masks of the edit are of another size than the film; report this edit.');
+        }
+        const values = layers.map(layer => layer.voxelManager.getScalarData());
+        const isInside = index => values.some(layer => layer[index] === value);
+        return { label, path: outlineOf(isInside, Rows, Columns) };
       });
-      this.copy(from, segmentationId, viewportId);
-    }
-    segmentationService.setStyle({ viewportId, segmentationId, type }, OUTLINES);
-  }
-
-  copy(from, segmentationId, viewportId) {
-    const { segmentationService } = this.services;
-    const { cornerstone, cornerstoneTools } = this.libraries;
-    const to = segmentationService.getSegmentation(segmentationId);
-    setSegments(segmentationService, segmentationId, viewportId, Object.values(from.segments));
-    const voxels = segmentation =>
-      segmentation.representationData.Labelmap.imageIds.map(
-        id => cornerstone.cache.getImage(id).voxelManager
-      );
-    const [target] = voxels(to);
-    const values = target.getScalarData();
-    for (const source of voxels(from)) {
-      source.getScalarData().forEach((value, index) => {
-        if (value) values[index] = value;
-      });
-    }
-    target.setScalarData(values);
-    const { triggerSegmentationEvents } = cornerstoneTools.segmentation;
-    triggerSegmentationEvents.triggerSegmentationDataModified(segmentationId);
   }
 
   /**
@@ -186,20 +156,31 @@ export class Films {
   }
 }
 
+export function librariesOf(extensionManager) {
+  const name = '@ohif/extension-cornerstone.utilityModule.common';
+  return extensionManager.getModuleEntry(name).exports.getCornerstoneLibraries();
+}
+
 /** Whether a display set is a film, edited or not. */
 export function isRadiograph(displaySet) {
   return ['CR', 'DX'].includes(displaySet?.Modality) && Boolean(instanceOf(displaySet));
 }
 
-/** Whether a display set says of itself that it was edited. */
+/** Whether a display set says of itself that it was edited; a phantom is made, but not edited. */
 export function isEdited(displaySet) {
   const instance = instanceOf(displaySet);
+  const isPhantom = valueOf(instance, 'QualityControlSubject', '00100200') === 'YES';
   return (
-    instance?.SyntheticData === 'YES' ||
-    instance?.['0008001C'] === 'YES' ||
+    valueOf(instance, 'ConversionType', '00080064') === 'SYN' ||
+    (valueOf(instance, 'SyntheticData', '0008001C') === 'YES' && !isPhantom) ||
     /AI-EDITED/.test(displaySet?.SeriesDescription ?? '')
   );
 }
+
+// Attributes newer than OHIF's dictionary are known to it by their number only.
+const valueOf = (instance, keyword, tag) => instance?.[keyword] ?? instance?.[tag];
+
+export const imageIdsOf = film => film.imageIds ?? film.images?.map(image => image.imageId) ?? [];
 
 export const instanceOf = displaySet => displaySet?.instances?.[0] ?? displaySet?.instance ?? null;
 

@@ -17,7 +17,7 @@ export function startFlicker(films, { left, right }) {
   let original = false;
 
   const draw = () => {
-    const from = element(left)?.querySelector('canvas:not(.radedit-flicker)');
+    const from = element(left)?.querySelector('canvas.cornerstone-canvas');
     if (!from || !target.isConnected) return stop();
     original = !original;
     cover.hidden = !original;

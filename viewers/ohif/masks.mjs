@@ -1,5 +1,6 @@
 // Where a mask can come from: what was drawn here, a SEG of the archive, a task, a rectangle.
-import { instanceOf } from './films.mjs';
+import { imageIdsOf, instanceOf } from './films.mjs';
+import { voxelsOf } from './segments.mjs';
 
 /**
  * List the places a mask can come from, for a select: [value, text] in groups.
@@ -39,17 +40,17 @@ export const named = (kind, name) =>
   /[\s"+,()~]/.test(name) ? `${kind}:"${name}"` : `${kind}:${name}`;
 
 function drawn(films, film) {
-  const wanted = new Set(film.imageIds ?? film.images?.map(image => image.imageId) ?? []);
+  const wanted = new Set(imageIdsOf(film));
   const found = [];
   for (const segmentation of films.services.segmentationService.getSegmentations()) {
-    const labelmap = segmentation.representationData?.Labelmap;
-    const imageId = labelmap?.imageIds?.find(id => refersTo(films, id, wanted));
-    if (!imageId) continue;
     for (const segment of Object.values(segmentation.segments ?? {})) {
-      if (!segment) continue;
+      if (!segment || !segmentation.representationData?.Labelmap) continue;
       const index = segment.segmentIndex;
+      const { imageIds, value: voxel } = voxelsOf(segmentation, index);
+      const imageId = imageIds?.find(id => refersTo(films, id, wanted));
+      if (!imageId) continue;
       const value = `drawn:${segmentation.segmentationId}:${index}`;
-      found.push({ value, label: `${segment.label} (${segmentation.label})`, imageId, index });
+      found.push({ value, label: `${segment.label} (${segmentation.label})`, imageId, voxel });
     }
   }
   return found;
@@ -85,7 +86,7 @@ function other(films, film) {
 /** The corners of the newest rectangle on a film, in its pixels: x0, y0, x1, y1. */
 function rectangleOf(films, film) {
   const { cornerstone, cornerstoneTools } = films.libraries;
-  const ids = new Set(film.imageIds ?? []);
+  const ids = new Set(imageIdsOf(film));
   const roi = cornerstoneTools.annotation.state
     .getAllAnnotations()
     .filter(each => each.metadata.toolName === 'RectangleROI')
@@ -101,7 +102,7 @@ function rectangleOf(films, film) {
 }
 
 /** The drawing as a PNG of the film's size (base64), or null if it is empty. */
-async function pngOf(films, { imageId, index }) {
+async function pngOf(films, { imageId, voxel }) {
   const image = films.libraries.cornerstone.cache.getImage(imageId);
   const values = image.voxelManager.getScalarData();
   const canvas = document.createElement('canvas');
@@ -112,7 +113,7 @@ async function pngOf(films, { imageId, index }) {
   const pixels = new Uint32Array(picture.data.buffer);
   let count = 0;
   for (let i = 0; i < pixels.length; i += 1) {
-    const inside = values[i] === index;
+    const inside = values[i] === voxel;
     if (inside) count += 1;
     pixels[i] = inside ? 0xffffffff : 0xff000000;
   }
