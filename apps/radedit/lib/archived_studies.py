@@ -19,12 +19,14 @@ from monailabel.interfaces.datastore import Datastore, DefaultLabelTag
 
 from radedit.lib.errors import RadEditError
 from radedit.lib.mask_files import label_numbers, read_labels
-from radedit.lib.shelf import Label, Shelf
+from radedit.lib.shared_call import SharedCall
+from radedit.lib.shelf import SLOW_S, Label, Shelf
 from radedit.lib.studies import check_name
 from radedit_dicom.archive import Removing
 from radedit_dicom.errors import DicomError
 
 _TAG_LENGTH = 50  # of what fits behind our words into a series description
+STATUS_S = 2.0  # how long counting may hold up a request
 _FINAL = DefaultLabelTag.FINAL.value
 
 
@@ -41,6 +43,7 @@ class ArchivedStudies(Datastore):
 
     def __init__(self, shelf: Shelf) -> None:
         self.shelf = shelf
+        self._status = SharedCall(self._counted, 0.0, SLOW_S)
         self._info: dict[str, dict[str, Any]] = {}
         self._name, self._description = "archive", "Chest radiographs of an archive"
 
@@ -218,7 +221,19 @@ class ArchivedStudies(Datastore):
         self.shelf.refresh()
 
     def status(self) -> dict[str, Any]:
-        """Count films and labels."""
+        """Count films and labels; of an archive that does not answer, as they were when it did.
+
+        MONAI Label's `/info` asks for this, which lists the tasks and must not wait.
+        """
+        try:
+            return self._status.value(STATUS_S)
+        except TimeoutError:
+            why = "The archive has not answered yet."
+        except HTTPException as error:
+            why = str(error.detail)
+        return {"total": 0, "completed": 0, "label_tags": {}, "unavailable": why}
+
+    def _counted(self) -> dict[str, Any]:
         tags: dict[str, int] = {}
         images = self.list_images()
         for image in images:

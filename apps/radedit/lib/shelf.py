@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import count
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,20 +17,31 @@ from pydicom.uid import SecondaryCaptureImageStorage, SegmentationStorage
 from radedit.lib.errors import MaskError, NotFoundError
 from radedit.lib.label_files import label_image, write_labels
 from radedit.lib.record import TOOL
+from radedit.lib.shared_call import SharedCall
 from radedit_dicom import vocabulary as words
 from radedit_dicom.archive import Archive, Instance, Query
 from radedit_dicom.cache import Cache
 from radedit_dicom.conformance import claims_ours
 from radedit_dicom.edits import series_numbers
-from radedit_dicom.errors import DicomError
+from radedit_dicom.errors import ArchiveError, DicomError
 from radedit_dicom.film import Film, read_film
 from radedit_dicom.label_segmentation import About, LabelNote, build_label, note_of
 from radedit_dicom.parsing import parse
 from radedit_dicom.segment_reader import read_segmentation
 
 LISTED_S = 10.0  # how long a listing is believed; one request asks for it several times
+WAIT_S = 10.0  # how long a request waits for the archive before it goes on with the last listing
+SLOW_S = 5.0  # an archive that has not answered for so long is said not to
+PROBED_S = 30.0  # how often the archive is asked whether it is there
+_SILENT = (
+    "The archive has not answered yet; see whether it runs, and ask again in a moment: the "
+    "server goes on waiting for it."
+)
 FOREIGN_TAG = "final"
 _FIRST_NUMBER = 8000  # series numbers of labels, past what consoles number
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -63,26 +74,34 @@ class Shelf:
         self._scope = scope
         self._cache = Cache(archive, cache)
         self._lock = threading.RLock()
-        self._listed: dict[str, tuple[float, list[Instance]]] = {}
+        self._films = SharedCall(self._listed_films, LISTED_S, SLOW_S)
+        self._segmentations = SharedCall(lambda: self._find("SEG"), LISTED_S, SLOW_S)
+        nothing = Query(sop_instance_uid="2.25.0")
+        self._probe = SharedCall(lambda: archive.find(nothing), PROBED_S, SLOW_S)
         self._synthetic: dict[str, bool] = {}
         self._notes: dict[str, LabelNote | None] = {}
 
     def films(self) -> dict[str, Instance]:
         """List the films by SOP Instance UID, as the archive was at most `LISTED_S` ago.
 
+        One that does not answer within `WAIT_S` is taken as it was when it last answered.
+
         Raises
         ------
         ArchiveError
-            The archive cannot be searched.
+            The archive cannot be searched, or has not answered yet.
         """
-        with self._lock:
-            found = [i for name in sorted(words.FILM_MODALITIES) for i in self._find(name)]
-            return {
-                instance.sop_instance_uid: instance
-                for instance in sorted(found)
-                if instance.sop_class_uid in {"", *words.FILM_CLASSES}
-                and not self._is_synthetic(instance)
-            }
+        films: dict[str, Instance] = _waited(self._films)
+        return dict(films)
+
+    def is_answering(self) -> bool:
+        """Say whether the archive answered when it was last asked; asks it, but waits for nothing.
+
+        A call that is under way counts as answered until it has taken `SLOW_S`.
+        """
+        self._probe.start()
+        calls: tuple[SharedCall[Any], ...] = (self._probe, self._films, self._segmentations)
+        return not any(call.is_in_trouble() for call in calls)
 
     def film(self, uid: str) -> Instance:
         """Name one film.
@@ -122,9 +141,13 @@ class Shelf:
             The archive cannot be searched or read.
         """
         study = self.film(uid).study_instance_uid
-        with self._lock:
-            held = [i for i in self._find("SEG") if i.study_instance_uid == study]
+        held = [i for i in _waited(self._segmentations) if i.study_instance_uid == study]
+        if not self._lock.acquire(timeout=WAIT_S):
+            raise ArchiveError(_SILENT)
+        try:
             notes = [(instance, self._note(instance)) for instance in held]
+        finally:
+            self._lock.release()
         labels = [Label(i, note) for i, note in notes if note is not None and uid in note.films]
         # One's own label of a tag comes before another program's, then the newest.
         labels.sort(key=lambda label: (label.note.tag is not None, label.note.created))
@@ -199,22 +222,27 @@ class Shelf:
 
     def refresh(self) -> None:
         """Forget the listings; what was read of an object stays, since it cannot change."""
-        with self._lock:
-            self._listed.clear()
+        self._films.forget()
+        self._segmentations.forget()
+
+    def _listed_films(self) -> dict[str, Instance]:
+        found = [i for name in sorted(words.FILM_MODALITIES) for i in self._find(name)]
+        return {
+            instance.sop_instance_uid: instance
+            for instance in sorted(found)
+            if instance.sop_class_uid in {"", *words.FILM_CLASSES}
+            and not self._is_synthetic(instance)
+        }
 
     def _find(self, modality: str) -> list[Instance]:
-        at, listed = self._listed.get(modality, (-LISTED_S, []))
-        if time.monotonic() - at >= LISTED_S:
-            scope = self._scope
-            listed = self.archive.find(
-                Query(
-                    study_instance_uid=scope.study_instance_uid,
-                    series_instance_uid=scope.series_instance_uid if modality != "SEG" else None,
-                    modality=modality,
-                )
+        scope = self._scope
+        return self.archive.find(
+            Query(
+                study_instance_uid=scope.study_instance_uid,
+                series_instance_uid=scope.series_instance_uid if modality != "SEG" else None,
+                modality=modality,
             )
-            self._listed[modality] = (time.monotonic(), listed)
-        return listed
+        )
 
     def _is_synthetic(self, instance: Instance) -> bool:
         """Look into Secondary Captures only: results are written as those."""
@@ -237,3 +265,11 @@ class Shelf:
         if uid not in self._notes:
             self._notes[uid] = note_of(parse(self.archive.fetch(instance), pixels=False))
         return self._notes[uid]
+
+
+def _waited(call: SharedCall[T]) -> T:
+    """Wait for an archive's answer as long as a request may."""
+    try:
+        return call.value(WAIT_S)
+    except TimeoutError:
+        raise ArchiveError(_SILENT) from None

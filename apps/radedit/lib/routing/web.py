@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route as HttpRoute
 
+from radedit.lib.punctual import PunctualProtocol
 from radedit.lib.routing.metrics import exposition
 from radedit.lib.routing.stow import store
 from radedit_dicom.router.audit import Audit
@@ -108,6 +109,7 @@ class Web:
             application(route, intake, audit),
             host=route.http.host,
             port=route.http.port,
+            http=PunctualProtocol,
             log_config=None,
             access_log=False,
             limit_concurrency=64,

@@ -131,10 +131,18 @@ def _reader(request: Request) -> str | None:
 
 
 def _add_state(app: FastAPI, parts: Parts, metrics: Metrics) -> None:
+    few = anyio.CapacityLimiter(2)
+
     @app.get("/health", tags=["Server"], summary="Say that the server runs")
     async def health() -> dict[str, Any]:
-        workers = await anyio.to_thread.run_sync(parts.queue.workers)
-        return {"status": "ok", "version": version(TOOL), "warm_workers": len(workers)}
+        # Threads of its own: those of all routes may be waiting for an archive.
+        workers = await anyio.to_thread.run_sync(parts.queue.workers, limiter=few)
+        shelf = parts.label_app.place.shelf
+        told = {"version": version(TOOL), "warm_workers": len(workers)}
+        if shelf is None:
+            return {"status": "ok", **told}
+        archive = "ok" if shelf.is_answering() else "does not answer"
+        return {"status": "ok" if archive == "ok" else "degraded", **told, "archive": archive}
 
     @app.get("/metrics", tags=["Server"], summary="Figures for Prometheus")
     def figures() -> Response:

@@ -20,6 +20,8 @@ from radedit_dicom.folder import FolderArchive
 from radedit_dicom.parsing import parse
 from radedit_dicom.study import qa_patient_id
 
+_WAIT_S = 10.0
+
 
 class Films:
     """Films, by image id or SOP Instance UID, and the edits of them.
@@ -75,13 +77,17 @@ class Films:
             Query(patient_id=patient),
             Query(study_instance_uid=str(header.StudyInstanceUID)),
         )
-        with self._lock:
+        if not self._lock.acquire(timeout=_WAIT_S):  # the archive hangs, and holds whoever asks
+            raise ArchiveError("The archive has not answered an earlier request; ask again later.")
+        try:
             held = {
                 edit.record.edit_id: edit
                 for scope in scopes
                 for edit in self._ledger.edits(scope)
                 if edit.record.source_sop_instance_uid == uid
             }
+        finally:
+            self._lock.release()
         newest = sorted(held.values(), key=lambda edit: edit.record.created_at, reverse=True)
         return [_told(edit) for edit in newest]
 

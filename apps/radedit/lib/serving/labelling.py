@@ -45,6 +45,7 @@ from radedit.lib.serving.config import ServerConfig
 _APP_DIR: Final = Path(__file__).resolve().parents[2]
 _LIGHT: Final = (info, model, train, activelearning, scoring, datastore, session)
 _HEAVY: Final = (infer, batch_infer)
+_PROMPT: Final = 4  # threads kept for /info, while all others may be waiting for an archive
 # A model's file can be code; who may put it there is who may write the folder itself.
 _LEFT_OUT: Final = frozenset({("PUT", "/model/{model}"), ("DELETE", "/model/{model}")})
 # Path to the parameter that names a task, and to where `info` lists those tasks.
@@ -96,11 +97,12 @@ def create_router(app: RadEditApp, inferences: int) -> APIRouter:
     inferences : how many inferences run at once; others wait, and hold up nobody else
     """
     router = APIRouter()
-    heavy = anyio.CapacityLimiter(inferences)
+    heavy, prompt = anyio.CapacityLimiter(inferences), anyio.CapacityLimiter(_PROMPT)
     for module in (*_LIGHT, *_HEAVY):
         for route in module.router.routes:
             assert isinstance(route, APIRoute)
             limiter = heavy if module in _HEAVY and "POST" in (route.methods or ()) else None
+            limiter = prompt if module is info else limiter
             _add(router, route, limiter, app)
     return router
 

@@ -18,6 +18,7 @@ from radedit.lib.jobs.queue import JobQueue
 from radedit.lib.jobs.supervisor import Crew, devices
 from radedit.lib.jobs.worker import CONF_KEYS
 from radedit.lib.log_output import log_to
+from radedit.lib.punctual import PunctualProtocol
 from radedit.lib.serving.config import ServerConfig
 from radedit.lib.settings import Settings
 
@@ -73,6 +74,7 @@ def serve(config: ServerConfig, running: Running) -> None:
     server = _Server(
         uvicorn.Config(
             app,
+            http=PunctualProtocol,
             log_config=None,
             access_log=False,  # it writes paths, which hold ids; watch.py writes routes
             server_header=False,
