@@ -20,6 +20,7 @@ from radedit_dicom.errors import ArchiveError
 PREFIX = "RADEDIT_ARCHIVE_"
 _SECRETS = ("password", "token")
 _PATHS = ("password_file", "token_file", "ca_file", "client_cert", "client_key")
+_SWITCH = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 _NUMBERS = ("move_port", "attempts", "timeout_s")
 
 
@@ -52,6 +53,9 @@ class Access:
         How often a request is made before giving up, at least 1.
     timeout_s : float
         Seconds to wait for the next piece of an answer, above 0.
+    strict : bool
+        True: an archive that keeps another patient's name or study description than it was sent,
+        say, has not stored the object.
     """
 
     username: str = ""
@@ -67,6 +71,7 @@ class Access:
     move_port: int | None = None
     attempts: int = 5
     timeout_s: float = 60.0
+    strict: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself.
@@ -181,6 +186,10 @@ def _secret(name: str, path: Path) -> str:
 def _converted(name: str, text: str) -> Any:
     if name in _PATHS:
         return Path(text).expanduser()
+    if name == "strict":
+        if text.lower() not in _SWITCH:
+            raise ArchiveError(f"{PREFIX}STRICT is neither true nor false; give one of them.")
+        return _SWITCH[text.lower()]
     if name not in _NUMBERS:
         return text
     try:

@@ -51,6 +51,9 @@ class Instance:
     series_number : int or None
         Where the archive tells it; None: not told, or the object has none. It is no part of
         the identity, so instances that differ in it only are equal.
+    coerced : tuple of str
+        Of what was stored: attributes of the patient and the study that the archive keeps
+        otherwise (`readback`). No part of the identity either.
 
     Raises
     ------
@@ -64,6 +67,7 @@ class Instance:
     sop_class_uid: str = ""
     modality: str = ""
     series_number: int | None = field(default=None, compare=False)
+    coerced: tuple[str, ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
         """Let no malformed UID reach an address, a file's name or another program."""
@@ -89,7 +93,10 @@ class Archive(Protocol):
         ...
 
     def store(self, objects: Sequence[Dataset]) -> list[Instance]:
-        """Store all objects or none, and read each back before answering."""
+        """Store all objects or none, and read each back before answering.
+
+        What the archive coerced is in the instances, unless it must not (`Access.strict`).
+        """
         ...
 
 

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from io import BytesIO
 
 import pydicom
@@ -26,7 +27,7 @@ from radedit_dicom.dimse_find import find_instances
 from radedit_dicom.dimse_retrieve import retrieve_all
 from radedit_dicom.dimse_send import send_all
 from radedit_dicom.errors import ArchiveError
-from radedit_dicom.readback import difference, part10
+from radedit_dicom.readback import compare, part10
 
 
 class DimseArchive:
@@ -94,17 +95,21 @@ class DimseArchive:
         if self.address.commitment:
             self.commit(instances)
         sent = {str(dataset.SOPInstanceUID): dataset for dataset in objects}
+        coerced: dict[str, tuple[str, ...]] = {}
 
-        def compare(instance: Instance, content: bytes) -> None:
+        def check(instance: Instance, content: bytes) -> None:
             uid = instance.sop_instance_uid
-            if words := difference(sent[uid], content):
+            found = compare(sent[uid], content, strict=self.address.strict)
+            if found.differs:
                 raise ArchiveError(
                     f"The archive {self.address} answered success but holds another object under "
-                    f"the UID {uid} ({words}); remove that one, or give the new one its own UID."
+                    f"the UID {uid} ({found.differs}); remove that one, or give the new one its "
+                    "own UID."
                 )
+            coerced[uid] = found.coerced
 
-        self._retrieve(instances, compare, may_be_late=True)
-        return instances
+        self._retrieve(instances, check, may_be_late=True)
+        return [replace(each, coerced=coerced[each.sop_instance_uid]) for each in instances]
 
     def send(self, objects: Sequence[Dataset]) -> list[Instance]:
         """Store objects without reading them back (C-STORE), for peers that only receive.

@@ -109,6 +109,8 @@ class DimseAddress:
         reports of storage commitment. None: nowhere. Open only while something is awaited.
     tls : DimseTls or None
         None: plain TCP.
+    strict : bool
+        As in `Access`.
     timeouts : DimseTimeouts
     commitment : bool
         True: every `store` asks for storage commitment as well.
@@ -128,6 +130,7 @@ class DimseAddress:
     move_host: str = "127.0.0.1"
     move_port: int | None = None
     tls: DimseTls | None = None
+    strict: bool = False
     timeouts: DimseTimeouts = DimseTimeouts()
     commitment: bool = False
     retries: int = 4

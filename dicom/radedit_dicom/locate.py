@@ -120,5 +120,6 @@ def _open_dimse(address: str, access: Access) -> Archive:
             tls=tls,
             timeouts=DimseTimeouts(response_s=access.timeout_s),
             retries=access.attempts - 1,
+            strict=access.strict,
         )
     )

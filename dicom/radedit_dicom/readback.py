@@ -1,17 +1,22 @@
 """Whether an archive gives back what it was sent.
 
 An archive may repack an object: another transfer syntax, other padding, other lengths, its
-own file meta, another character set for the same text. It may not change what the object
-says: every attribute and every pixel has to come back, and none may be added, save the few
-that say where an archive keeps it.
+own file meta, another character set for the same text. Many archives also reconcile what they
+are sent with their own patients and orders (coercion of attributes, PS3.4 table B.2-1): those of
+the patient and the study may be other ones, which is told, and which a strict comparison refuses.
+Nothing else may change: every other attribute (UIDs, references, marks and the record are among
+them) and every pixel has to come back, and none may be added, save those that say where a copy is.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from io import BytesIO
 
 import numpy as np
 from pydicom.charset import convert_encodings
+from pydicom.datadict import tag_for_keyword
 from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_fragmented_frames
@@ -35,6 +40,75 @@ _PACKING = frozenset(
         0xFFFCFFFC,  # DataSetTrailingPadding
     }
 )
+_PATIENT = 0x0010  # the group of the patient's modules (PS3.3 C.2, C.7.1.1, C.7.2.2)
+#: Of that group, but said about the object: a phantom, or no human, stays one.
+_ABOUT_THE_OBJECT = frozenset(
+    map(
+        tag_for_keyword,
+        (
+            "QualityControlSubject",
+            "PatientSpeciesDescription",
+            "PatientSpeciesCodeSequence",
+            "PatientBreedDescription",
+            "PatientBreedCodeSequence",
+        ),
+    )
+)
+#: Of the study and the visit (PS3.3 C.7.2.1, C.7.2.2), and what tells of a coercion (C.12.1).
+_STUDY = frozenset(
+    map(
+        tag_for_keyword,
+        (
+            "StudyDate",
+            "StudyTime",
+            "AccessionNumber",
+            "IssuerOfAccessionNumberSequence",
+            "ReferringPhysicianName",
+            "ReferringPhysicianIdentificationSequence",
+            "ConsultingPhysicianName",
+            "ConsultingPhysicianIdentificationSequence",
+            "StudyDescription",
+            "StudyID",
+            "ProcedureCodeSequence",
+            "PhysiciansOfRecord",
+            "PhysiciansOfRecordIdentificationSequence",
+            "NameOfPhysiciansReadingStudy",
+            "PhysiciansReadingStudyIdentificationSequence",
+            "RequestingPhysician",
+            "RequestingService",
+            "RequestingServiceCodeSequence",
+            "ReasonForPerformedProcedureCodeSequence",
+            "AdmittingDiagnosesDescription",
+            "AdmittingDiagnosesCodeSequence",
+            "AdmissionID",
+            "IssuerOfAdmissionIDSequence",
+            "ServiceEpisodeID",
+            "ServiceEpisodeDescription",
+            "IssuerOfServiceEpisodeIDSequence",
+            "PatientState",
+            "CurrentPatientLocation",
+            "InstanceCoercionDateTime",
+            "OriginalAttributesSequence",
+        ),
+    )
+)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What became of an object in an archive.
+
+    Attributes
+    ----------
+    differs : str or None
+        A few words that fit behind "it differs:", with names of attributes and no values; None:
+        the archive holds what was sent.
+    coerced : tuple of str
+        Names of attributes of the patient and the study that the archive keeps otherwise.
+    """
+
+    differs: str | None
+    coerced: tuple[str, ...] = ()
 
 
 def part10(dataset: Dataset) -> bytes:
@@ -71,7 +145,15 @@ def same_content(sent: Dataset, held: bytes) -> bool:
 
 
 def difference(sent: Dataset, held: bytes) -> str | None:
-    """Name the first thing in which the archive's copy differs from what was sent.
+    """Name the first thing in which a copy differs from what was sent, coerced or not.
+
+    Parameters, errors and the words as of `compare`; None: the same content.
+    """
+    return compare(sent, held, strict=True).differs
+
+
+def compare(sent: Dataset, held: bytes, *, strict: bool = False) -> Comparison:
+    """Compare an archive's copy with what was sent.
 
     Parameters
     ----------
@@ -79,12 +161,12 @@ def difference(sent: Dataset, held: bytes) -> str | None:
         With ``file_meta``; not changed.
     held : bytes
         The Part 10 object that the archive gave back; untrusted.
+    strict : bool
+        True: what the archive coerced counts as a difference too.
 
     Returns
     -------
-    str or None
-        None: the same content. Otherwise a few words that fit behind "it differs:", with
-        names of attributes and no values.
+    Comparison
 
     Raises
     ------
@@ -95,20 +177,29 @@ def difference(sent: Dataset, held: bytes) -> str | None:
     try:
         found = parse(held, pixels=True)
     except DicomError:
-        return "what came back is no readable DICOM object"
-    return _different(wanted, found) or _different_pixels(wanted, found)
+        return Comparison("what came back is no readable DICOM object")
+    coerced = []
+    for element, words in _changes(wanted, found):
+        if strict or not _may_be_coerced(element.tag):
+            return Comparison(f"{_name(element)} {words}")
+        coerced.append(_name(element))
+    return Comparison(_different_pixels(wanted, found), tuple(coerced))
 
 
-def _different(wanted: Dataset, found: Dataset) -> str | None:
+def _may_be_coerced(tag: BaseTag) -> bool:
+    return tag in _STUDY or (tag.group == _PATIENT and tag not in _ABOUT_THE_OBJECT)
+
+
+def _changes(wanted: Dataset, found: Dataset) -> Iterator[tuple[DataElement, str]]:
+    """Give each attribute that is not as it was, and what became of it."""
     tags = sorted({tag for dataset in (wanted, found) for tag in dataset.keys() if _counts(tag)})  # noqa: SIM118
     for tag in tags:
         if tag not in found:
-            return f"{_name(wanted[tag])} is missing"
-        if tag not in wanted:
-            return f"{_name(found[tag])} was added"
-        if not _equal(wanted[tag], found[tag]):
-            return f"{_name(wanted[tag])} has another value"
-    return None
+            yield wanted[tag], "is missing"
+        elif tag not in wanted:
+            yield found[tag], "was added"
+        elif not _equal(wanted[tag], found[tag]):
+            yield wanted[tag], "has another value"
 
 
 def _counts(tag: BaseTag) -> bool:
@@ -123,7 +214,7 @@ def _equal(wanted: DataElement, found: DataElement) -> bool:
     if wanted.VR == found.VR == "SQ":
         items = list(zip(wanted.value or [], found.value or [], strict=False))
         return len(wanted.value or []) == len(found.value or []) and all(
-            _different(a, b) is None for a, b in items
+            next(_changes(a, b), None) is None for a, b in items
         )
     # By bytes where the values differ: implicit VR gives private attributes back as UN.
     return bool(wanted.value == found.value) or _encoded(wanted) == _encoded(found)

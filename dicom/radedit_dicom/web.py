@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from io import BytesIO
 from itertools import islice
 from typing import Any
@@ -24,7 +25,7 @@ from radedit_dicom import web_rows as rows
 from radedit_dicom.archive import Instance, Query, instance_of
 from radedit_dicom.errors import ArchiveError, NotDicomError, UnsupportedImageError
 from radedit_dicom.parsing import parse
-from radedit_dicom.readback import difference, part10
+from radedit_dicom.readback import Comparison, compare, part10
 from radedit_dicom.web_errors import RefusalError
 from radedit_dicom.web_remove import remove
 from radedit_dicom.web_session import WebAddress, WebSession, parts, resource
@@ -138,15 +139,16 @@ class WebArchive:
                 "Two of the objects to store have one SOP instance UID; give each its own."
             )
         with self._workers() as workers:
-            held = list(workers.map(self._holds, objects, instances))
-            fresh = [number for number, there in enumerate(held) if not there]
+            held = list(workers.map(self._held, objects, instances))
+            fresh = [number for number, found in enumerate(held) if found is None]
             for number in fresh:
                 self._send(contents[number])
-            for _ in workers.map(
+            stored = workers.map(
                 self._read_back, [objects[n] for n in fresh], [instances[n] for n in fresh]
-            ):
-                pass
-        return instances
+            )
+            for number, found in zip(fresh, stored, strict=True):
+                held[number] = found
+        return [found for found in held if found is not None]
 
     def remove(self, instances: Sequence[Instance]) -> None:
         """Remove instances, one after the other in the order given.
@@ -167,18 +169,18 @@ class WebArchive:
     def _workers(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self.address.concurrency, thread_name_prefix="dicomweb")
 
-    def _holds(self, dataset: Dataset, instance: Instance) -> bool:
-        """Tell whether the archive holds this object; refuse when it holds another one."""
+    def _held(self, dataset: Dataset, instance: Instance) -> Instance | None:
+        """Look whether the archive holds this object; refuse when it holds another one."""
         uid = instance.sop_instance_uid
         held = list(self._instances(Query(sop_instance_uid=uid)))
         if not held:
-            return False
-        differs = None
+            return None
+        said = f" ({len(held)} objects)"
         if len(held) == 1:
-            differs = difference(dataset, self.fetch(held[0]))
-            if differs is None:
-                return True
-        said = f" ({differs})" if differs else f" ({len(held)} objects)"
+            found = self._compared(dataset, held[0])
+            if found.differs is None:
+                return replace(instance, coerced=found.coerced)
+            said = f" ({found.differs})"
         raise ArchiveError(
             f"The archive already holds another object under the UID {uid}{said}, which must be "
             "unique; nothing was stored."
@@ -198,19 +200,23 @@ class WebArchive:
                 "remove the cause and store the same again."
             )
 
-    def _read_back(self, dataset: Dataset, instance: Instance) -> None:
+    def _compared(self, dataset: Dataset, instance: Instance) -> Comparison:
+        return compare(dataset, self.fetch(instance), strict=self.address.access.strict)
+
+    def _read_back(self, dataset: Dataset, instance: Instance) -> Instance:
         uid = instance.sop_instance_uid
         if not self._instances(Query(sop_instance_uid=uid)):
             raise ArchiveError(
                 f"The archive answered that it had stored the instance {uid}, but does not hold "
                 "it; make sure that its storage is not full, and store the same again."
             )
-        differs = difference(dataset, self.fetch(instance))
-        if differs is not None:
+        found = self._compared(dataset, instance)
+        if found.differs is not None:
             raise ArchiveError(
                 f"The archive answered that it had stored the instance {uid}, but gives back "
-                f"another object ({differs}); it must store objects as they are."
+                f"another object ({found.differs}); it must store objects as they are."
             )
+        return replace(instance, coerced=found.coerced)
 
     def _studies(self, query: Query) -> list[rows.Study]:
         """Search for the studies that hold what the query wants."""

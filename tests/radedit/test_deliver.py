@@ -145,6 +145,20 @@ def test_the_same_edit_again_writes_nothing_new(edited: Edited, tmp_path: Path) 
         assert files(tmp_path) == before
 
 
+def test_an_edit_is_found_again_in_an_archive_that_gave_it_another_patients_id(
+    edited: Edited, tmp_path: Path
+) -> None:
+    first = Outbox(FolderArchive(tmp_path)).deliver(edited)
+    for path in first.files.values():
+        held = pydicom.dcmread(path)
+        held.PatientID = "RECONCILED"
+        held.save_as(path)
+    later = replace(edited.provenance, created="2031-01-02T03:04:05+00:00")
+    again = Outbox(FolderArchive(tmp_path)).deliver(replace(edited, provenance=later))
+    assert again.instances == first.instances
+    assert again.summary()["coerced"] == []
+
+
 def test_another_result_is_another_edit(edited: Edited, tmp_path: Path) -> None:
     ours = outbox(tmp_path)
     first = ours.deliver(edited)

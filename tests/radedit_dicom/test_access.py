@@ -99,6 +99,7 @@ def test_no_secret_is_in_the_text_of_an_access():
         ({"TIMEOUT_S": "s3cr3t"}, "TIMEOUT_S is no number"),
         ({"TIMEOUT_S": "nan"}, "timeout above 0"),
         ({"ATTEMPTS": "0"}, "at least 1 attempt"),
+        ({"STRICT": "s3cr3t"}, "neither true nor false"),
     ],
 )
 def test_what_contradicts_itself_is_refused_without_quoting_it(environ, said):

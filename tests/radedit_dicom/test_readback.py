@@ -6,6 +6,8 @@ from io import BytesIO
 
 import pydicom
 import pytest
+from pydicom.datadict import dictionary_VR
+from pydicom.dataelem import DataElement
 from pydicom.dataset import Dataset
 from pydicom.uid import (
     ImplicitVRLittleEndian,
@@ -15,7 +17,7 @@ from pydicom.uid import (
 
 from radedit_dicom.errors import ArchiveError
 from radedit_dicom.pixels import read_film
-from radedit_dicom.readback import difference, part10, same_content
+from radedit_dicom.readback import Comparison, compare, difference, part10, same_content
 
 
 @pytest.fixture(params=["sc", "seg", "sr"])
@@ -66,6 +68,69 @@ def test_what_says_where_a_copy_lies_is_no_content(sent):
     held.RetrieveAETitle = "PACS"
     held.InstanceAvailability = "ONLINE"
     assert same_content(sent, part10(held))
+
+
+def coerced(sent: Dataset) -> Dataset:
+    """Give it as an archive keeps it that reconciles patients and orders, and writes that down."""
+    held = reread(sent)
+    item, before = Dataset(), Dataset()
+    before.PatientName, before.PatientID = held.PatientName, held.PatientID
+    item.ModifiedAttributesSequence = [before]
+    held.OriginalAttributesSequence = [item]
+    held.PatientName, held.PatientID = "Geheim^Name", "77"
+    held.AccessionNumber, held.StudyDescription = "A77", "Thorax pa"
+    held.PatientComments = "Geheim"
+    held.PatientBirthDate = None
+    held.InstanceCoercionDateTime = "20260101120000"
+    return held
+
+
+def test_attributes_of_patient_and_study_may_be_coerced_and_are_told(sent):
+    found = compare(sent, part10(coerced(sent)))
+    assert found.differs is None
+    told = {"PatientName", "PatientID", "AccessionNumber", "StudyDescription", "PatientComments"}
+    assert told <= set(found.coerced)
+    assert "Geheim" not in str(found)
+    assert compare(sent, part10(reread(sent))) == Comparison(None, ())
+    strict = compare(sent, part10(coerced(sent)), strict=True)
+    assert strict.differs is not None
+
+
+@pytest.mark.parametrize(
+    "keyword",
+    [
+        "SyntheticData", "SeriesDescription", "ContentQualification", "StudyInstanceUID",
+        "SeriesInstanceUID", "SOPInstanceUID", "ContributingEquipmentSequence", "SeriesNumber",
+        "QualityControlSubject", "PatientIdentityRemoved", "DeidentificationMethod",
+        "PatientSpeciesDescription", "BodyPartExamined", "InstitutionName",
+    ],
+)  # fmt: skip
+def test_what_is_said_about_the_object_itself_may_not_be_coerced(sent, keyword):
+    held = coerced(sent)
+    vr = dictionary_VR(keyword)
+    if keyword in sent and vr == "SQ":
+        del held[keyword]
+    else:
+        held[keyword] = DataElement(
+            keyword, vr, {"UI": "1.9", "IS": 77}.get(vr, "NO" if vr == "CS" else "Other")
+        )
+    assert str(compare(sent, part10(held)).differs).startswith(keyword)
+
+
+def test_record_references_and_pixels_may_not_be_coerced(make_dataset, make_edit):
+    sent = make_edit(read_film(make_dataset()))[1].sc
+    held = coerced(sent)
+    private = next(e for e in held if e.tag.is_private and not e.tag.is_private_creator)
+    private.value = "x"
+    assert "has another value" in str(compare(sent, part10(held)).differs)
+    held = coerced(sent)
+    held.SourceImageSequence[0].ReferencedSOPInstanceUID = "1.9"
+    assert compare(sent, part10(held)).differs == "SourceImageSequence has another value"
+    held = coerced(sent)
+    pixels = held.pixel_array.copy()
+    pixels[3, 4] ^= 1
+    held.PixelData = pixels.tobytes()
+    assert compare(sent, part10(held)).differs == "PixelData has another value"
 
 
 def test_every_change_is_named_and_none_is_quoted(sent):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import tempfile
 import threading
 from collections.abc import Mapping
@@ -18,10 +19,11 @@ from radedit_dicom.edits import KINDS, HeldEdit, Ledger, free_series_number
 from radedit_dicom.film import Film
 from radedit_dicom.folder import FolderArchive
 from radedit_dicom.objects import Destination, EditObjects, StudyMode, build_objects
-from radedit_dicom.provenance import Provenance
+from radedit_dicom.provenance import Provenance, edit_uid
 from radedit_dicom.study import qa_patient_id
 from radedit_dicom.vocabulary import EDIT_LABEL, KEEP_LABEL
 
+logger = logging.getLogger(__name__)
 #: Masks and report go before the image, so that whoever sees it finds them as well.
 _STORED = ("seg", "sr", "sc")
 
@@ -48,7 +50,10 @@ class Delivered:
         }
 
     def summary(self) -> dict[str, Any]:
-        """Everything about the edit as one JSON object; no patient data."""
+        """Everything about the edit as one JSON object; no patient data.
+
+        `coerced` names what the archive keeps otherwise than it was sent, now; [] = nothing.
+        """
         edited = self.edited
         record = edited.provenance
         uids = self.uids
@@ -64,6 +69,7 @@ class Delivered:
             "parameters": record.parameters,
             "pixel_sha256": record.result_pixel_sha256,
             "model_sha256": record.model_sha256,
+            "coerced": sorted({name for i in self.instances.values() for name in i.coerced}),
         }
 
 
@@ -193,6 +199,13 @@ class Outbox:
                 compress(objects.sc, self.manner.compression)
             stored = self.archive.store([getattr(objects, kind) for kind in missing])
             instances |= zip(missing, stored, strict=True)
+        for kind, instance in instances.items():
+            if instance.coerced:
+                logger.warning(
+                    "the archive keeps other values of %s in the %s; all else came back as sent",
+                    ", ".join(instance.coerced),
+                    kind,
+                )
         files = {}
         if isinstance(self.archive, FolderArchive):
             files = {kind: self.archive.path_of(instances[kind]) for kind in KINDS}
@@ -214,7 +227,10 @@ class Outbox:
     def _earlier(self, film: Film, record: Provenance) -> HeldEdit | None:
         """Find what an edit with this id and result stored before, be it one object only."""
         wanted = (record.edit_id, record.result_pixel_sha256)
-        for edit in self._ledger.edits(self._place(film)):
+        study = edit_uid(record, "study")  # by which it is found under another patient's id too
+        if self.manner.study_mode == "same":
+            study = film.header.StudyInstanceUID
+        for edit in self._ledger.edits(Query(study_instance_uid=str(study))):
             if (edit.record.edit_id, edit.record.result_pixel_sha256) == wanted:
                 return edit
         return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from radedit_dicom.router.audit import Audit
@@ -215,19 +215,29 @@ class Outbox:
             has_arrived=state == ARRIVED,
         )
 
-    def sent(self, delivery: Delivery, seconds: float) -> None:
-        """Note that the destination has it, by its own word; for good, or until the second look."""
+    def sent(self, delivery: Delivery, seconds: float, coerced: Sequence[str] = ()) -> None:
+        """Note that the destination has it, by its own word; for good, or until the second look.
+
+        Parameters
+        ----------
+        delivery : Delivery
+        seconds : float
+            It took.
+        coerced : sequence of str
+            Attributes of the patient and the study that the destination keeps otherwise.
+        """
+        told = f"The destination keeps other values of {', '.join(coerced)}." if coerced else ""
         is_sent = delivery.has_arrived or not self._look_again_s
         state, at = SENT if is_sent else ARRIVED, now()
         with self._journal.change() as change:
             change.execute(
-                "UPDATE deliveries SET state = ?, attempts = attempts + 1, error = '', ended = ?, "
+                "UPDATE deliveries SET state = ?, attempts = attempts + 1, error = ?, ended = ?, "
                 "not_before = ? WHERE id = ?",
-                (state, at if is_sent else None, at + self._look_again_s, delivery.number),
+                (state, told, at if is_sent else None, at + self._look_again_s, delivery.number),
             )
         self._audit.write(
             state, uid=delivery.uid, destination=self.destination, seconds=round(seconds, 3),
-            attempts=delivery.attempts + 1,
+            attempts=delivery.attempts + 1, **({"reason": told} if told else {}),
         )  # fmt: skip
 
     def not_seen(self, delivery: Delivery, error: str) -> None:

@@ -25,7 +25,7 @@ from radedit_dicom.dimse_association import DroppedError
 from radedit_dicom.errors import ArchiveError, DicomError
 from radedit_dicom.folder import FolderArchive
 from radedit_dicom.locate import open_archive
-from radedit_dicom.readback import difference
+from radedit_dicom.readback import compare
 from radedit_dicom.router.audit import Audit
 from radedit_dicom.router.errors import RouteError
 from radedit_dicom.router.journal import Journal, now
@@ -94,7 +94,7 @@ class Line:
                 'for storage commitment; give verify = "readback".'
             )
 
-    def deliver(self, content: bytes, *, again: bool) -> None:
+    def deliver(self, content: bytes, *, again: bool) -> tuple[str, ...]:
         """Bring one object there, and see that it is there.
 
         Parameters
@@ -103,6 +103,11 @@ class Line:
             Part 10.
         again : bool
             True: it may be there from an earlier attempt, so that is asked first.
+
+        Returns
+        -------
+        tuple of str
+            Attributes of the patient and the study that the destination keeps otherwise.
 
         Raises
         ------
@@ -115,8 +120,9 @@ class Line:
         try:
             if isinstance(self._archive, FolderArchive):
                 self._archive.place(dataset)  # which asks first, and reads back
-            elif not (again and self._has(dataset)):
-                self._store(dataset)
+                return ()
+            coerced = self._held(dataset) if again else None
+            return self._store(dataset) if coerced is None else coerced
         except DroppedError as error:
             raise UnreachableError(str(error)) from None
         except ArchiveError as error:
@@ -124,28 +130,31 @@ class Line:
                 raise UnreachableError(str(error)) from None
             raise
 
-    def check(self, content: bytes) -> None:
-        """See that an object that has arrived is there still. Raises as `deliver`."""
+    def check(self, content: bytes) -> tuple[str, ...]:
+        """See that an object that has arrived is there still. Returns and raises as `deliver`."""
         dataset = pydicom.dcmread(BytesIO(content))
         try:
-            if not self._has(dataset):
+            coerced = self._held(dataset)
+            if coerced is None:
                 raise ArchiveError(
                     "The destination showed the object when it arrived and does not hold it any "
                     "more; it is sent again."
                 )
+            return coerced
         except ArchiveError as error:
             if isinstance(error, DroppedError) or not self._answers():
                 raise UnreachableError(str(error)) from None
             raise
 
-    def _store(self, dataset: FileDataset) -> None:
+    def _store(self, dataset: FileDataset) -> tuple[str, ...]:
         if self.destination.verify == "commitment":
             assert isinstance(self._archive, DimseArchive)
             self._archive.commit(self._archive.send([dataset]))
-        else:
-            self._archive.store([dataset])
+            return ()
+        return self._archive.store([dataset])[0].coerced
 
-    def _has(self, dataset: FileDataset) -> bool:
+    def _held(self, dataset: FileDataset) -> tuple[str, ...] | None:
+        """Look whether the destination holds an object, and what it keeps otherwise; None: no."""
         instance = instance_of(dataset)
         if self.destination.verify == "commitment":
             assert isinstance(self._archive, DimseArchive)
@@ -154,10 +163,12 @@ class Line:
             except DroppedError:
                 raise
             except ArchiveError:
-                return False
-            return True
+                return None
+            return ()
         found = self._archive.find(query_of(instance))
-        return any(difference(dataset, self._archive.fetch(each)) is None for each in found)
+        strict = self.destination.access.strict
+        compared = (compare(dataset, self._archive.fetch(each), strict=strict) for each in found)
+        return next((each.coerced for each in compared if each.differs is None), None)
 
     def _answers(self) -> bool:
         """Tell whether the destination answers at all, to tell its refusal from its absence."""
@@ -262,9 +273,9 @@ class _Way:
         try:
             content = read(self._spool.folder / delivery.file)
             if delivery.has_arrived:
-                self._line.check(content)
+                coerced = self._line.check(content)
             else:
-                self._line.deliver(content, again=delivery.attempts > 0)
+                coerced = self._line.deliver(content, again=delivery.attempts > 0)
         except UnreachableError as error:
             self._pause()
             said, refused = str(error), False
@@ -277,7 +288,7 @@ class _Way:
             refused = True
         else:
             seconds = time.monotonic() - began
-            return lambda: self._reached(delivery, seconds)
+            return lambda: self._reached(delivery, seconds, coerced)
         return lambda: self.outbox.failed(delivery, said, refused=refused)
 
     def _pause(self) -> None:
@@ -285,8 +296,8 @@ class _Way:
         self._away += 1
         self._not_before = time.monotonic() + self.outbox.patience.wait_s(self._away)
 
-    def _reached(self, delivery: Delivery, seconds: float) -> None:
-        self.outbox.sent(delivery, seconds)
+    def _reached(self, delivery: Delivery, seconds: float, coerced: tuple[str, ...]) -> None:
+        self.outbox.sent(delivery, seconds, coerced)
         if not self._away:
             return
         self._away = 0
