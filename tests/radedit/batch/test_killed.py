@@ -83,3 +83,14 @@ def test_a_film_whose_process_died_behind_any_call_is_stored_once_with_the_same_
         assert row["pixel_sha256"] == undisturbed["pixel_sha256"]
         assert len(list((tmp_path / "out").rglob("*.dcm"))) == 3
         shutil.rmtree(tmp_path / "out")
+
+
+def test_an_edit_that_nobody_can_see_is_booked_with_its_reason_and_not_stored(
+    run_line: Callable[..., Any], write_films: Callable[..., Path], tmp_path: Path, tiny: Editor
+) -> None:
+    source, output = write_films(tmp_path / "films", 2), FolderArchive(tmp_path / "out")
+    request = replace(REQUEST, parameters={"steps": 2, "guidance": 0.0})
+    rows, _ = run_line(source, output, editor=tiny, request=request)
+    assert [row["state"] for row in rows] == ["failed", "failed"]
+    assert all("no change can be seen" in row["why"] for row in rows)
+    assert not list(output.folder.rglob("*.dcm"))
