@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -12,8 +12,11 @@ from pathlib import Path
 
 from radedit_dicom.archive import Archive, Instance
 from radedit_dicom.errors import ArchiveError, DicomError
+from radedit_dicom.flushed import write
 from radedit_dicom.folder import FolderArchive
 from radedit_dicom.parsing import parse
+
+log = logging.getLogger(__name__)
 
 
 class Cache:
@@ -73,7 +76,7 @@ class Cache:
     def drop(self, instance: Instance) -> None:
         """Remove the file of an instance, never one of a folder that is the archive."""
         if not isinstance(self.archive, FolderArchive):
-            self._place(instance).unlink(missing_ok=True)
+            _remove(self._place(instance))
 
     def trim(self, limit_bytes: int) -> None:
         """Remove what was asked for longest ago until the rest, or the last file, fits."""
@@ -84,7 +87,7 @@ class Cache:
                 if total <= limit_bytes:
                     return
                 total -= state.st_size
-                path.unlink(missing_ok=True)
+                _remove(path)
 
     def _kept(self) -> Iterator[tuple[os.stat_result, Path]]:
         for path in self.folder.glob("*.dcm"):
@@ -113,11 +116,20 @@ class Cache:
     def _write(self, path: Path, content: bytes) -> None:
         try:
             self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            with tempfile.NamedTemporaryFile(dir=self.folder, delete=False) as file:
-                file.write(content)
-            Path(file.name).rename(path)
+            write(path, [content], 0o600)
         except OSError as error:
             raise ArchiveError(
                 f"A fetched object cannot be kept in the cache ({error.strerror}); give the "
                 "cache a folder with room."
             ) from None
+
+
+def _remove(path: Path) -> None:
+    """Remove a file; one that stays does no harm but takes room, and is logged."""
+    try:
+        path.unlink(missing_ok=True)
+    except OSError as error:
+        log.warning(
+            "a fetched object cannot be removed from the cache (%s): the cache's folder fills up",
+            error.strerror,
+        )

@@ -3,23 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pydicom
 import pytest
+from pydicom.dataset import Dataset
 
 from radedit.lib.deliver import Delivered, Manner, Outbox
 from radedit.lib.errors import NoChangeError, OutputError
 from radedit.lib.pipeline import Edited
 from radedit.lib.score.fidelity import fidelity
-from radedit_dicom.archive import Query
+from radedit_dicom.archive import Instance, Query
 from radedit_dicom.conformance import check_dataset
 from radedit_dicom.edits import KINDS, Ledger
 from radedit_dicom.film import read_film
 from radedit_dicom.folder import FolderArchive
+from radedit_dicom.marks import first_series_numbers
 from radedit_dicom.objects import StudyMode
 from radedit_dicom.pixels import to_display
 from radedit_dicom.provenance import Provenance, pixel_sha256, read_private
@@ -301,3 +306,36 @@ def test_an_edit_cut_off_is_completed_with_another_compression(
     again = outbox(tmp_path, compression="rle").deliver(later(edited))
     assert again.files == first.files
     assert set(complete(tmp_path)) == {edited.provenance.edit_id}
+
+
+def test_two_edits_of_a_study_at_once_never_share_a_series_number(
+    edited: Edited, tmp_path: Path
+) -> None:
+    """Both try the same number first, and each has an outbox of its own, as in a batch."""
+    first = next(first_series_numbers(in_study(edited.provenance)))
+    rivals = (replace(edited.provenance, edit_id=f"{n:032x}") for n in range(10**6))
+    other = next(each for each in rivals if next(first_series_numbers(in_study(each))) == first)
+    both = threading.Barrier(2)
+
+    class Slow(FolderArchive):
+        def store(self, objects: Sequence[Dataset]) -> list[Instance]:
+            time.sleep(0.3)
+            return super().store(objects)
+
+    def deliver(record: Provenance) -> Delivered:
+        out = Outbox(Slow(tmp_path), Manner("same"))
+        both.wait(60)
+        return out.deliver(replace(edited, provenance=record))
+
+    with ThreadPoolExecutor(2) as pool:
+        done = [pool.submit(deliver, record) for record in (edited.provenance, other)]
+        found = [numbers(each.result()) for each in done]
+    assert first in found[0] + found[1]
+    assert not {*found[0]} & {*found[1]}
+
+
+def in_study(record: Provenance) -> Provenance:
+    """Name an edit as it is named in its film's own study."""
+    return replace(
+        record, edit_id=Outbox(FolderArchive(Path()), Manner("same")).edit_id(record.edit_id)
+    )

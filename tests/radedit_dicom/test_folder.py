@@ -183,7 +183,7 @@ def test_what_a_killed_process_left_staged_is_swept_and_a_running_ones_is_not(
     archive = FolderArchive(tmp_path)
     (instance,) = archive.store([film_object(make_dataset)])
     study = archive.path_of(instance).parent
-    stale, fresh, foreign = study / ".radedit-a", study / ".radedit-b", tmp_path / ".radedit-c"
+    stale, fresh, foreign = study / ".part-a", study / ".part-b", tmp_path / ".part-c"
     for path in (stale, fresh, foreign):
         path.write_bytes(b"half")
         os.utime(path, (0, 0))

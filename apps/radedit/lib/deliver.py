@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
+import os
 import tempfile
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -183,8 +186,33 @@ class Outbox:
                 "guidance."
             )
         record = replace(edited.provenance, edit_id=self.edit_id(edited.provenance.edit_id))
-        with self._writing:
+        with self._alone(edited.film):
             return self._deliver(edited, record)
+
+    @contextmanager
+    def _alone(self, film: Film) -> Iterator[None]:
+        """Deliver one edit at a time, so that no two find the same series number free.
+
+        In a film's own study that holds for every thread and process of this user on this
+        machine, since each may have an `Outbox` of its own.
+        """
+        if self.manner.study_mode != "same":
+            with self._writing:
+                yield
+            return
+        study = hashlib.sha256(str(film.header.StudyInstanceUID).encode()).hexdigest()
+        try:
+            folder = Path(tempfile.gettempdir()) / f"radedit-{os.getuid()}-series"
+            folder.mkdir(mode=0o700, exist_ok=True)
+            lock = (folder / study[:2]).open("a")  # of 256 for all studies
+        except OSError as error:
+            raise OutputError(
+                f"No temporary file can be made ({error.strerror}), which an edit in the film's "
+                "own study needs; set TMPDIR to a folder that can be written."
+            ) from None
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
 
     def _deliver(self, edited: Edited, record: Provenance) -> Delivered:
         earlier = self._earlier(edited.film, record)

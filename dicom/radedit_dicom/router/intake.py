@@ -13,6 +13,7 @@ from typing import Final
 
 from radedit_dicom.archive import checked_uid
 from radedit_dicom.errors import ArchiveError
+from radedit_dicom.flushed import Staged
 from radedit_dicom.router.audit import Audit
 from radedit_dicom.router.errors import (
     CANNOT_UNDERSTAND,
@@ -22,7 +23,7 @@ from radedit_dicom.router.errors import (
 )
 from radedit_dicom.router.journal import Journal, insert, now
 from radedit_dicom.router.part10 import Part10, digest, file_meta
-from radedit_dicom.router.spool import Spool, Staged
+from radedit_dicom.router.spool import Spool
 
 RECEIVED = "received"
 _MOST_REASONS = 10_000  # rows of refusals; a flood of new ones is counted together

@@ -6,16 +6,14 @@ import fcntl
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
 from radedit_dicom.errors import ArchiveError
+from radedit_dicom.flushed import sync
 from radedit_dicom.router.errors import RouteError
 
-_TEMPORARY = ".part-"
-_PIECES = 1024  # of one system call: IOV_MAX of Linux
 _FOLDERS = ("incoming", "quarantine", "results")
 _SHARDS = tuple(f"{number:02x}" for number in range(256))
 
@@ -42,7 +40,7 @@ class Spool:
             for shard in _SHARDS:  # now, so that taking an object in makes one file only
                 (folder / "incoming" / shard).mkdir(exist_ok=True)
             for path in (folder.parent, folder, folder / "incoming"):
-                sync_folder(path)
+                sync(path)
         except OSError as error:
             raise RouteError(
                 f"The spool folder cannot be made or written ({error.strerror}); give a folder on "
@@ -147,110 +145,6 @@ class Spool:
             except OSError:
                 return True
         return False
-
-
-class Staged:
-    """A file that is being written: kept whole under its name in the end, or gone.
-
-    Parameters
-    ----------
-    folder : pathlib.Path
-        Where it lies meanwhile; on the disk of the place that it is kept at.
-
-    Attributes
-    ----------
-    path : pathlib.Path
-        Where it lies now.
-
-    Raises
-    ------
-    OSError
-        The disk is full or broken.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / f"{_TEMPORARY}{os.urandom(8).hex()}"
-        self._stream = self.path.open("xb", buffering=0)
-        self._kept = False
-
-    def __enter__(self) -> Staged:
-        """Give itself."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Remove it, unless it is kept."""
-        self.discard()
-
-    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
-        """Add pieces, none of which is kept in memory.
-
-        Raises
-        ------
-        OSError
-            The disk is full or broken.
-        """
-        done = os.writev(self._stream.fileno(), pieces[:_PIECES])
-        if done != sum(map(len, pieces)):
-            for left in _behind(pieces, done):
-                while left:
-                    left = left[self._stream.write(left) :]
-
-    def keep(self, target: Path) -> None:
-        """Flush it, and let it appear under this name.
-
-        Raises
-        ------
-        OSError
-            The disk is full or broken.
-        """
-        if not self._stream.closed:
-            os.fsync(self._stream.fileno())
-            self._stream.close()
-        self.path = self.path.rename(target)
-        self._kept = True
-        sync_folder(target.parent)
-
-    def give_up(self) -> None:
-        """Let it be removed after all, unless it is kept under another name."""
-        self._kept = False
-
-    def discard(self) -> None:
-        """Remove it, unless it is kept."""
-        with suppress(OSError):
-            self._stream.close()
-        if not self._kept:
-            with suppress(OSError):
-                self.path.unlink(missing_ok=True)
-
-
-def write(target: Path, pieces: Iterable[bytes | memoryview]) -> None:
-    """Write a file so that after any crash it is whole or not there.
-
-    Raises
-    ------
-    OSError
-        The disk is full or broken; nothing is left behind.
-    """
-    with Staged(target.parent) as staged:
-        for piece in pieces:
-            staged.write([piece])
-        staged.keep(target)
-
-
-def _behind(pieces: Sequence[bytes | memoryview], done: int) -> Iterator[memoryview]:
-    """Give what is left of pieces of which the first bytes are dealt with."""
-    for piece in pieces:
-        yield memoryview(piece)[done:]
-        done = max(done - len(piece), 0)
-
-
-def sync_folder(folder: Path) -> None:
-    """Flush a folder's entries to disk."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read(path: Path) -> bytes:

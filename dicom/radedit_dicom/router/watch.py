@@ -8,11 +8,11 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
+from radedit_dicom.flushed import sync, write
 from radedit_dicom.router.errors import DUPLICATE, OUT_OF_RESOURCES, RefusedError
 from radedit_dicom.router.intake import Intake
 from radedit_dicom.router.journal import insert, now
 from radedit_dicom.router.part10 import opened
-from radedit_dicom.router.spool import sync_folder, write
 
 SOURCE = "folder"
 
@@ -113,7 +113,7 @@ class Watch:
             if refusal.status != DUPLICATE:  # that one lies in quarantine already
                 self._set_apart(content, str(refusal))
         path.unlink()
-        sync_folder(path.parent)
+        sync(path.parent)
         return True
 
     def _set_apart(self, content: bytes, reason: str) -> None:

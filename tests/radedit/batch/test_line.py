@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -15,8 +16,11 @@ import pytest
 import torch
 from pydicom.dataset import Dataset
 
+from radedit.lib.batch.cohort import Cohort, Study
+from radedit.lib.batch.line import Line, Shop
 from radedit.lib.batch.plan import Pace
 from radedit.lib.batch.results import Results
+from radedit.lib.cases import EditRequest
 from radedit.lib.deliver import Manner, Outbox
 from radedit.lib.pipeline import Edited, Editor
 from radedit_dicom.archive import Instance, Query
@@ -25,6 +29,7 @@ from radedit_dicom.folder import FolderArchive
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]
+REQUEST = EditRequest("Large left lung mass", "box:100,40,170,120", parameters={"steps": 2})
 BOUND = 4  # stored values between batches of different sizes, see tests/radedit/test_pipeline.py
 
 
@@ -229,3 +234,73 @@ def test_what_fails_in_a_batch_fails_alone(
     assert failed["film"] == poison
     assert "ZeroDivisionError" in failed["why"]
     assert "Geheim" not in failed["why"]
+
+
+class Distant:
+    """A folder asked as if it were far away, so that films are fetched into the cache."""
+
+    def __init__(self, folder: Path) -> None:
+        held = FolderArchive(folder)
+        self.find, self.fetch, self.store = held.find, held.fetch, held.store
+
+
+def ends(work: Callable[[], Any]) -> Any:
+    """Give what a run gives, or raises; one that hangs fails the test."""
+    found: list[Any] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except BaseException as error:
+            found.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(120)
+    assert found, "the run hangs"
+    if isinstance(found[0], BaseException):
+        raise found[0]
+    return found[0]
+
+
+def test_a_run_ends_although_its_cache_cannot_be_cleaned(
+    run_line: Run, write_films: Write, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    source = write_films(tmp_path / "films", 3)
+    uid = read_film(source / "film-001.dcm").sop_instance_uid
+    stuck = tmp_path / "cache" / f"{hashlib.sha256(uid.encode()).hexdigest()[:32]}.dcm"
+    stuck.mkdir(parents=True)  # what no unlink removes
+    output = FolderArchive(tmp_path / "out")
+    rows, _ = ends(lambda: run_line(source, output, archive=Distant(source)))
+    assert states(rows) == {"edited": 3}
+    assert "cannot be removed from the cache" in caplog.text
+    assert uid not in caplog.text
+
+
+def test_a_study_whose_films_cannot_be_chosen_fails_and_the_run_ends(
+    run_line: Run, write_films: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> None:
+        raise LookupError("no choice")
+
+    monkeypatch.setattr("radedit.lib.batch.line.choose_frontal", broken)
+    source, output = write_films(tmp_path / "films", 2), FolderArchive(tmp_path / "out")
+    rows, _ = ends(lambda: run_line(source, output))
+    assert states(rows) == {"failed": 2}
+
+
+def test_a_run_that_cannot_say_what_became_of_a_film_ends_with_the_reason(
+    write_films: Write, tmp_path: Path, editor: Editor
+) -> None:
+    def tell(*_: Any) -> None:
+        raise OSError("no room for the journal")
+
+    source = FolderArchive(write_films(tmp_path / "films", 2))
+    results = Results(FolderArchive(tmp_path / "out"), Manner())
+    line = Line(Shop(editor, REQUEST, source, results, tmp_path / "cache", Pace(1, 2, 2)), tell)
+    for number, found in enumerate(Cohort(source)):
+        assert isinstance(found, Study)
+        line.put(number, found)
+    line.close()
+    with pytest.raises(OSError, match="no room for the journal"):
+        ends(line.run)

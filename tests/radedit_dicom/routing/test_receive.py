@@ -381,7 +381,7 @@ def test_a_killed_receiver_leaves_no_part_and_loses_nothing_acknowledged(tmp_pat
     program = (
         "import sys, os, hashlib\n"
         "from pathlib import Path\n"
-        "from radedit_dicom.router.spool import Spool, write\n"
+        "from radedit_dicom.flushed import write\nfrom radedit_dicom.router.spool import Spool\n"
         "spool = Spool(Path(sys.argv[1]))\n"
         "def chunks():\n"
         "    yield b'half'\n"

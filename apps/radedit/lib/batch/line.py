@@ -103,6 +103,7 @@ class Line:
     _waiting: deque[Waiting] = field(default_factory=deque)
     _upstream: int = 0  # studies that may still bring films
     _closed: bool = False
+    _broken: BaseException | None = None
     _seated: int = 0
 
     def __post_init__(self) -> None:
@@ -128,19 +129,32 @@ class Line:
             self._inbox.put(None)
 
     def run(self) -> None:
-        """Edit until the line is closed and empty."""
+        """Edit until the line is closed and empty, or raise what ended one of its threads."""
         pace = self.shop.pace
-        feeders = [threading.Thread(target=self._feed, daemon=True) for _ in range(pace.feeders)]
-        storers = [threading.Thread(target=self._store, daemon=True) for _ in range(pace.storers)]
-        for thread in (*feeders, *storers):
+        works = [self._feed] * pace.feeders + [self._store] * pace.storers
+        threads = [
+            threading.Thread(target=self._guarded, args=(work,), daemon=True) for work in works
+        ]
+        for thread in threads:
             thread.start()
         while batch := self._next():
             self._edit(batch)
             del batch  # its pixels are not ours to keep while the next one is waited for
-        for _ in storers:
+        for _ in range(pace.storers):
             self._outbox.put(None)
-        for thread in (*feeders, *storers):
+        for thread in threads:
             thread.join()
+        if self._broken is not None:
+            raise self._broken
+
+    def _guarded(self, work: Callable[[], None]) -> None:
+        """Do a thread's work; should it end too early, so does `run`."""
+        try:
+            work()
+        except BaseException as error:
+            with self._change:
+                self._broken = error
+                self._change.notify_all()
 
     # Feeding
 
@@ -168,7 +182,12 @@ class Line:
                     unknown[ref] = View.of(parse(self._path(ref), pixels=False))
             except Exception as error:  # the outermost edge of one object
                 self._end(given, ref, {"state": "failed", "why": sentence(error)}, seated=False)
-        choice = choose_frontal(unknown, Wanted(priors=True, derived=self.shop.derived))
+        try:
+            choice = choose_frontal(unknown, Wanted(priors=True, derived=self.shop.derived))
+        except Exception as error:  # the outermost edge of one study
+            for ref in unknown:
+                self._end(given, ref, {"state": "failed", "why": sentence(error)}, seated=False)
+            return []
         for ref, why in choice.passed_over.items():
             self._end(given, ref, {"state": "passed over", "why": why}, seated=False)
         return list(choice.chosen)
@@ -212,10 +231,12 @@ class Line:
 
         def is_ready() -> bool:
             dry = self._upstream == 0 and (self._closed or bool(self._waiting))
-            return len(self._waiting) >= self._size or dry
+            return len(self._waiting) >= self._size or dry or self._broken is not None
 
         with self._change:
             self._change.wait_for(is_ready)
+            if self._broken is not None:
+                raise self._broken
             count = min(self._size, len(self._waiting))
             return [self._waiting.popleft() for _ in range(count)]
 
