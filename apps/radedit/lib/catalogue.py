@@ -7,7 +7,6 @@ that from then on the very files that were added are used, or none.
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 import tomllib
 from collections.abc import Mapping
@@ -19,6 +18,7 @@ from radedit.lib.edit.backbone.files import check_pins, component_files, file_di
 from radedit.lib.errors import CheckpointError, OutputError, ParameterError
 from radedit.lib.settings import COMPONENTS, Access, ModelSpec, Settings, load_settings
 from radedit.lib.settings_file import CONFIG, NAME, SCORER
+from radedit_dicom.flushed import write
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ def add(addition: Addition, config: Path) -> ModelSpec:
         addition = replace(addition, title=addition.name)
     text = f"{before.rstrip()}\n\n{_table(addition, _hashed(addition, known))}".lstrip()
     added = _read(text, config).model(addition.name)
-    os.replace(_beside(config, text), config)
+    _write(config, text)
     return added
 
 
@@ -188,6 +188,20 @@ def _read(text: str, config: Path) -> Settings:
         return load_settings({CONFIG: str(part)})
     finally:
         part.unlink()
+
+
+def _write(config: Path, text: str) -> None:
+    """Write the settings file anew: whole or not at all, with the mode and the owner it had.
+
+    Others read it, such as a service; where it is a link, what it leads to is written.
+    """
+    try:
+        write(config.resolve(), [text.encode("utf-8")])
+    except OSError as error:
+        raise OutputError(
+            f"The settings file {config} cannot be written ({error.strerror}), nothing was "
+            "changed; name another with --config."
+        ) from None
 
 
 def _beside(config: Path, text: str) -> Path:

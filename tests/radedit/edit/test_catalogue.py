@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,7 +21,7 @@ from radedit.lib.catalogue import Addition, add, entries
 from radedit.lib.cli import app
 from radedit.lib.edit.backbone import load_backbone
 from radedit.lib.edit.backbone.files import REQUIRED, file_sha256
-from radedit.lib.errors import CheckpointError
+from radedit.lib.errors import CheckpointError, OutputError
 from radedit.lib.proof import MAX_UNEXPLAINED, MIN_PSNR_DB
 from radedit.lib.settings import load_settings
 
@@ -72,6 +74,54 @@ def test_a_folder_is_added_with_every_file_pinned_and_loads(
     with pytest.raises(CheckpointError, match=r"unet/config\.json has the sha256 .*, expected"):
         load_backbone(spec)
     assert [p.name for p in tmp_path.glob("*.toml")] == ["settings.toml"]
+
+
+def test_a_settings_file_keeps_its_mode_its_owner_and_the_link_that_leads_to_it(
+    stable_diffusion: Path, tmp_path: Path
+) -> None:
+    """Made by root and read by a service, as 0640 root:radedit; or a link into a repository."""
+    real, link = tmp_path / "real.toml", tmp_path / "settings.toml"
+    real.write_text("[defaults]\nsteps = 7\n")
+    real.chmod(0o640)
+    if os.geteuid() == 0:
+        os.chown(real, 1234, 4321)
+    link.symlink_to(real)
+    before = real.stat()
+    registered(stable_diffusion, link)
+    after = real.stat()
+    assert link.is_symlink()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (
+        before.st_mode, before.st_uid, before.st_gid,
+    )  # fmt: skip
+    assert load_settings({"RADEDIT_CONFIG": str(link)}).model("mine").title == "Mine"
+    assert sorted(p.name for p in tmp_path.iterdir() if p.is_file()) == [real.name, link.name]
+
+
+def test_a_settings_file_that_cannot_be_written_is_as_it_was(
+    stable_diffusion: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tmp_path / "settings.toml"
+    config.write_text("[defaults]\nsteps = 7\n")
+
+    def full(_descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match="No space left on device"):
+        registered(stable_diffusion, config)
+    assert config.read_text() == "[defaults]\nsteps = 7\n"
+    assert [p.name for p in tmp_path.iterdir() if p.is_file()] == [config.name]
+
+
+def test_the_record_of_first_seen_hashes_can_be_read_by_a_service(
+    stable_diffusion: Path, tmp_path: Path, spec_for: Any
+) -> None:
+    spec = spec_for(tmp_path, folder=stable_diffusion)
+    load_backbone(spec)
+    (record,) = (tmp_path / "models").glob("*.sha256.json")
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert record.stat().st_mode == plain.stat().st_mode
 
 
 def test_size_and_attention_mask_are_written_with_it(

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,6 +213,10 @@ def _origin(spec: ModelSpec, part: str) -> str:
 
 def _write_atomically(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as handle:
+    # Not a file of `tempfile`, which nobody but its maker may read: a service reads this one.
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    with part.open("w") as handle:
         handle.write(text)
-    os.replace(handle.name, path)
+        handle.flush()
+        os.fsync(handle.fileno())
+    os.replace(part, path)
