@@ -20,6 +20,7 @@ RadEditError
     JobsError             the jobs' database is not to be had (503)
     VictimError           a model under test gave no usable answer about a film (502)
         VictimGoneError   it cannot be reached or has died: no film will get one (502)
+        VictimPassingError  it failed this time, and may answer about this film later (502)
 """
 
 from __future__ import annotations
@@ -99,6 +100,20 @@ class VictimError(RadEditError):
 
 class VictimGoneError(VictimError):
     """A model under test cannot be reached, or has died."""
+
+
+class VictimPassingError(VictimError):
+    """A model under test failed on a film this time; another time it may not.
+
+    Parameters
+    ----------
+    sentence : as of every error
+    at_once : whether to ask again now, or, where this took long already, by the next run only
+    """
+
+    def __init__(self, sentence: str, at_once: bool = True) -> None:
+        super().__init__(sentence)
+        self.at_once = at_once
 
 
 class JobStateError(RadEditError):

@@ -235,9 +235,9 @@ def test_a_film_that_the_server_refuses_is_missing(
     vendor: Vendor, victim: Callable[..., Victim]
 ) -> None:
     vendor.statuses = [422]
-    with pytest.raises(VictimError, match="answered 422") as refused:
+    with pytest.raises(VictimError, match='answered 422 to a film, and said "patient unknown"'):
         victim().answer(half_white())
-    assert "patient" not in str(refused.value)
+    assert len(vendor.seen) == 1
 
 
 def test_an_answer_that_comes_too_late_is_missing(vendor: Vendor, tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_a_film_that_was_paid_for_is_not_asked_about_again(
         opened = victim(top='remember = "answers"')
         assert opened.answer(half_white()).scores == pytest.approx({"Helligkeit": 0.5})
     assert len(vendor.seen) == 1
-    vendor.statuses = [500]
+    vendor.statuses = [422]
     with pytest.raises(VictimError):
         opened.answer(half_white() / 2)
     assert opened.answer(half_white() / 2).scores  # what did not come is asked for again

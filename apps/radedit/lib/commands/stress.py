@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +14,7 @@ from radedit.lib.errors import ParameterError
 from radedit_dicom.locate import is_server
 
 if TYPE_CHECKING:
+    from radedit.lib.stress.runner import Plan
     from radedit.lib.stress.subjects import Cohort
     from radedit.lib.stress.suite import Suite
 
@@ -49,6 +51,13 @@ def stress(
     augment: Annotated[
         Path | None, typer.Option(help="Folder for accepted edits as training data.")
     ] = None,
+    drop: Annotated[
+        list[str] | None,
+        typer.Option(metavar="VICTIM", help="Leave it out of the report; may be repeated."),
+    ] = None,
+    trust_labels: Annotated[
+        bool, typer.Option("--trust-labels", help="Also test what reads real films wrongly.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run stress suites and write report.html, report.pdf, report.json and report.dcm.
@@ -60,6 +69,7 @@ def stress(
         from radedit.lib.commands.processes import processes
         from radedit.lib.pipeline import Editor
         from radedit.lib.stress.findings import sort_rows
+        from radedit.lib.stress.preflight import still_open
         from radedit.lib.stress.report import Finished, report_of, write_report
         from radedit.lib.stress.runner import Plan, facts_of, run
         from radedit.lib.stress.suite import load_suite
@@ -71,20 +81,22 @@ def stress(
         out = out.expanduser()
         finished, facts, editor = [], dict[str, Any](), Editor()
         for suite in loaded:
-            victims = tuple(victim or suite.victims)
+            victims = tuple(victim or (() if drop else suite.victims))
             if sweep and suite.shift == "acquisition":
                 victims = tuple(dict.fromkeys((*victims, *SWEPT)))
-            if not victims:
+            if not victims and not drop:
                 raise ParameterError(f"the suite {suite.name} names no victim; give --victim.")
             cohort, alone = _cohort(suite, archive, labels, count, out)
             plan = Plan(
                 suite, cohort, victims, out / suite.name, processes(1 if alone else workers)
             )
             with bar(suite.name) as progress:
-                ledger = run(plan, progress, editor)
+                ledger = run(plan, progress, editor, None if trust_labels else _look(plan))
+            ledger.drop(drop or ())
             facts = facts_of(plan, editor)
             found = sort_rows(suite, ledger.rows())
-            finished.append(Finished(plan, found, tuple(cohort.problems), facts))
+            problems = (*cohort.problems, *still_open(ledger.rows()))
+            finished.append(Finished(plan, found, problems, facts))
             if augment is not None and suite.question.label:
                 from radedit.lib.stress.augment import export_pairs
 
@@ -97,6 +109,17 @@ def stress(
 
             written["dcm"] = str(write_document(report, Path(written["pdf"]), out / "report.dcm"))
         _tell(report, written, as_json)
+
+
+def _look(plan: Plan) -> Callable[[Sequence[Mapping[str, Any]]], None] | None:
+    """What to ask of the rows of the real films; None where our own are tested on phantoms."""
+    from radedit.lib.stress.asking import is_ours
+    from radedit.lib.stress.phantom_cohort import PhantomCohort
+    from radedit.lib.stress.preflight import refuse_reversed
+
+    label = plan.suite.question.label
+    known = isinstance(plan.cohort, PhantomCohort) and all(map(is_ours, plan.victims))
+    return None if known or not label else lambda rows: refuse_reversed(rows, label)
 
 
 def _cohort(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from radedit.lib.errors import OutputError
+from radedit.lib.errors import OutputError, ParameterError
 from radedit.lib.json_lines import JsonLines, written_to
 
 FORMAT = "radedit-stress-2"
@@ -20,7 +20,9 @@ class Ledger:
     """The rows of one run in its folder.
 
     A subject counts as done for a victim when its last line says so; lines of a subject that
-    was cut off are read, and written again.
+    was cut off are read, and written again. Answers carry the key of the model that gave them:
+    what another model answered under the same name, before its file was corrected, say, is not
+    read any more, nor is what a victim answered that was dropped.
 
     Parameters
     ----------
@@ -48,12 +50,28 @@ class Ledger:
             )
 
     def rows(self) -> list[Row]:
-        """Read every row, the last of each film, victim and subject."""
+        """Read every row, the last of each film, victim and subject, as far as it counts."""
         newest: dict[str, Row] = {}
         for row in self._lines:
             if "run" not in row:
                 newest[_identity(row)] = row
-        return list(newest.values())
+        cards = {row["victim"]: row for row in newest.values() if row["type"] == "card"}
+        return [row for row in newest.values() if _counts(row, cards)]
+
+    def drop(self, victims: Iterable[str]) -> None:
+        """Leave victims out from here on; one that is named in a run again is back.
+
+        Raises
+        ------
+        ParameterError
+            The run knows no such victim.
+        """
+        cards = {row["victim"]: row for row in self.rows() if row["type"] == "card"}
+        for name in victims:
+            if name not in cards:
+                known = ", ".join(sorted(cards)) or "none"
+                raise ParameterError(f"The run has no model '{name}' to drop; it has {known}.")
+            self.add([{**cards[name], "dropped": True}])
 
     def done(self) -> dict[str, dict[str, str]]:
         """Say for which victims each subject is done, and what those were: name to `model_of`."""
@@ -70,6 +88,13 @@ class Ledger:
 
     def _append(self, rows: Sequence[Row]) -> None:
         self._lines.append(json.dumps(row, allow_nan=False) for row in rows)
+
+
+def _counts(row: Row, cards: Mapping[str, Row]) -> bool:
+    card = cards.get(row.get("victim", ""), {})
+    if card.get("dropped"):
+        return False
+    return row["type"] != "answer" or not card or row.get("key") == card.get("key")
 
 
 def _identity(row: Row) -> str:

@@ -7,33 +7,32 @@ know each other and may be done twice, so any queue can hand them out.
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from radedit.lib.errors import SourceError
 from radedit.lib.json_lines import claimed, written_to
 from radedit.lib.phantom.instances import tool_version
 from radedit.lib.pipeline import Editor
 from radedit.lib.settings import load_settings
 from radedit.lib.spread import spread
 from radedit.lib.stress.asking import ask, open_named
-from radedit.lib.stress.filters import reader_sees
 from radedit.lib.stress.judge import load_judge
 from radedit.lib.stress.ledger import EDITS, FORMAT, Ledger, Row
-from radedit.lib.stress.subjects import Cohort, Subject
+from radedit.lib.stress.probing import keys_of
+from radedit.lib.stress.rows import about_row, answer_row, arm_of
+from radedit.lib.stress.subjects import Cohort
 from radedit.lib.stress.suite import Suite
 from radedit.lib.stress.variants import Arm, Maker, Shown, region_of
 from radedit.lib.victims.protocol import Victim
-from radedit_dicom.pixels import to_display
 
 Progress = Callable[[int, int], None]
-Piece = tuple[int, tuple[str, ...]]
-"""Number of a subject, and the victims that have not answered about it."""
+Look = Callable[[Sequence[Row]], None]
+Piece = tuple[int, Mapping[str, frozenset[Arm]]]
+"""Number of a subject, and the victims to ask, each with what it has answered about already."""
 
 
 @dataclass(frozen=True)
@@ -99,14 +98,22 @@ def open_bench(plan: Plan, editor: Editor | None = None) -> tuple[Bench, Ledger]
     return Bench(plan, maker, {spec: open_named(spec) for spec in plan.victims}), ledger
 
 
-def run(plan: Plan, progress: Progress, editor: Editor | None = None) -> Ledger:
+def run(
+    plan: Plan, progress: Progress, editor: Editor | None = None, look: Look | None = None
+) -> Ledger:
     """Measure every subject that the folder does not hold yet.
+
+    Parameters
+    ----------
+    look : called with the rows of all real films before the first edit; raises to end the run
 
     Raises
     ------
     VictimGoneError
         A victim went away; what was found is kept, and the same call goes on. A victim that is
         another model by then is asked about every film again.
+    VictimError
+        A victim gave no usable answer about any of the first films.
     RadEditError
         An edit fails, a process ended, another process runs in the folder, or it cannot be
         written.
@@ -116,107 +123,97 @@ def run(plan: Plan, progress: Progress, editor: Editor | None = None) -> Ledger:
         lock = claimed(plan.out, "--out")
     with lock:
         bench, ledger = open_bench(plan, editor)
-        ledger.add(list(_cards(bench)))
-        total, work = len(plan.cohort), _left(bench, ledger)
+        keys = keys_of(bench, ledger)
+        total = len(plan.cohort)
+        if look is not None:
+            for number, asked in _left(bench, ledger, keys):
+                if all(Arm("real") in answered for answered in asked.values()):
+                    continue
+                ledger.add(_keyed(measure(bench, number, asked, only_real=True), keys))
+            look(ledger.rows())
+        work = _left(bench, ledger, keys)
         progress(total - len(work), total)
         for count, rows in enumerate(_measured(bench, work), total - len(work) + 1):
-            ledger.add(rows)
+            ledger.add(_keyed(rows, keys))
             progress(count, total)
     return ledger
 
 
-def _left(bench: Bench, ledger: Ledger) -> list[Piece]:
-    """Subjects that are not done yet, each with the victims that have not answered about it."""
-    done, known, work = ledger.done(), ledger_numbers(ledger), []
-    models = {name: model_of(victim) for name, victim in bench.victims.items()}
+def _keyed(rows: Sequence[Row], keys: Mapping[str, str]) -> list[Row]:
+    """Write the key of the model that answered into its answers."""
+    keyed = []
+    for row in rows:
+        if row["type"] == "answer":
+            row = {**row, "key": keys[row["victim"]]}
+        elif row["type"] == "done":
+            row = {**row, "victims": {name: keys[name] for name in row["victims"]}}
+        keyed.append(row)
+    return keyed
+
+
+def _left(bench: Bench, ledger: Ledger, keys: Mapping[str, str]) -> list[Piece]:
+    """Subjects that are not done yet, each with its victims and what they answered already."""
+    done = ledger.done()
+    answered: dict[tuple[str, str], set[Arm]] = {}
+    again: set[str] = set()  # subjects with an edit that may be made another time
+    numbers: dict[int, str] = {}
+    open_answers: set[tuple[str, str]] = set()
+    for row in ledger.rows():
+        if row["type"] == "subject":
+            numbers[row["number"]] = row["subject"]
+        elif row["type"] == "film" and row.get("again"):
+            again.add(row["subject"])
+        elif row["type"] == "answer":
+            place = row["subject"], row["victim"]
+            if row.get("again"):
+                open_answers.add(place)
+            else:
+                answered.setdefault(place, set()).add(arm_of(row))
+    work: list[Piece] = []
     for number in range(len(bench.plan.cohort)):
-        answered = done.get(known.get(number, ""), {})
-        left = [name for name, model in models.items() if answered.get(name) != model]
+        subject = numbers.get(number, "")
+        left = {
+            name: frozenset(answered.get((subject, name), ()))
+            for name, key in keys.items()
+            if done.get(subject, {}).get(name) != key
+            or (subject, name) in open_answers
+            or subject in again
+        }
         if left:
-            work.append((number, tuple(left)))
+            work.append((number, left))
     return work
 
 
-def model_of(victim: Victim) -> str:
-    """Tell a victim's model from the one that has its name in another version."""
-    card = victim.card
-    said = "\0".join((card.version, card.sha256 or "", card.preprocessing))
-    return hashlib.sha256(said.encode()).hexdigest()[:16]
+def measure(
+    bench: Bench, number: int, asked: Mapping[str, Collection[Arm]], only_real: bool = False
+) -> list[Row]:
+    """Do one subject: its rows, the last of them saying that it is done.
 
-
-def ledger_numbers(ledger: Ledger) -> dict[int, str]:
-    """Subjects that the ledger knows, by their number in the cohort."""
-    return {row["number"]: row["subject"] for row in ledger.rows() if row["type"] == "subject"}
-
-
-def measure(bench: Bench, number: int, victims: Sequence[str]) -> list[Row]:
-    """Do one subject: its rows, the last of them saying that it is done."""
+    Parameters
+    ----------
+    asked : victims to ask, each with the films that it has answered about
+    only_real : ask about the real film alone; the subject is not done by that
+    """
     subject = bench.plan.cohort.subject(number)
     question = bench.plan.suite.question
     region = region_of(subject, question.region) if question.structure else None
-    rows: list[Row] = [_about(subject, number, bench)]
+    rows: list[Row] = [about_row(subject, number, question, bench.maker.judge)]
     for made in bench.maker.films(subject):
         if not isinstance(made, Shown):
             arm, why = made
-            rows.append({"type": "film", "subject": subject.key, **_arm(arm), "refused": why})
+            row = {"type": "film", "subject": subject.key, **asdict(arm), "refused": str(why)}
+            rows.append({**row, "again": True} if isinstance(why, SourceError) else row)
             continue
         if made.about is not None:
-            rows.append({"type": "film", "subject": subject.key, **_arm(made.arm), **made.about})
-        for name in victims:
-            asked = ask(bench.victims[name], made, question, region)
-            rows.append(
-                {
-                    "type": "answer",
-                    "subject": subject.key,
-                    "victim": name,
-                    **_arm(made.arm),
-                    **asked.as_row(),
-                }
-            )
-    models = {name: model_of(bench.victims[name]) for name in victims}
-    rows.append({"type": "done", "subject": subject.key, "victims": models})
+            rows.append({"type": "film", "subject": subject.key, **asdict(made.arm), **made.about})
+        for name, answered in asked.items():
+            if made.arm not in answered:
+                said = ask(bench.victims[name], made, question, region)
+                rows.append(answer_row(subject.key, name, made.arm, said))
+        if only_real:
+            return rows
+    rows.append({"type": "done", "subject": subject.key, "victims": list(asked)})
     return rows
-
-
-def _about(subject: Subject, number: int, bench: Bench) -> Row:
-    label, judge = bench.plan.suite.question.label, bench.maker.judge
-    seen = None
-    if label and judge is not None:
-        display = to_display(subject.film)
-        facing = display[:, ::-1] if subject.film.is_mirrored else display
-        seen = reader_sees(judge, np.ascontiguousarray(facing), label)
-    return {
-        "type": "subject",
-        "number": number,
-        "subject": subject.key,
-        "patient": subject.patient,
-        "group": subject.group,
-        "present": dict(subject.present),
-        "reader": seen,
-        "traits": dict(subject.traits),
-        "spacing_mm": list(subject.film.spacing_mm or ()),
-    }
-
-
-def _cards(bench: Bench) -> Iterator[Row]:
-    for name, victim in bench.victims.items():
-        card = victim.card
-        labels = (bench.plan.suite.question.label, *bench.plan.suite.question.watch)
-        yield {
-            "type": "card",
-            "victim": name,
-            "name": card.name,
-            "version": card.version,
-            "threshold": card.threshold,
-            "thresholds": {x: card.threshold_of(x) for x in labels if x},
-            "preprocessing": card.preprocessing,
-            "sha256": card.sha256,
-            "world": getattr(card, "world", ""),
-        }
-
-
-def _arm(arm: Arm) -> Row:
-    return asdict(arm)
 
 
 def _measured(bench: Bench, work: list[Piece]) -> Iterator[list[Row]]:

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from radedit.lib.errors import PromptError
 from radedit.lib.masks import Sources
 from radedit.lib.stress.suite import Edit
 from radedit_dicom.film import Film
@@ -51,8 +52,17 @@ class Subject:
         return edit.is_for(self.present)
 
     def said(self, text: str) -> str:
-        """Fill in `{side}`, `{Side}` and `{zone}`."""
+        """Fill in `{side}`, `{Side}` and `{zone}`.
+
+        Raises
+        ------
+        PromptError
+            The film's own is not known.
+        """
         side = self.words.get("side", "")
+        for name in ("side", "zone"):
+            if f"{{{name}}}" in text.lower() and not self.words.get(name):
+                raise PromptError(f"Nobody told the {name} of the film; write it into the table.")
         return text.format(side=side, Side=side.capitalize(), zone=self.words.get("zone", ""))
 
 

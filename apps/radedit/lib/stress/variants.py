@@ -97,8 +97,8 @@ class Maker:
     folder: Path
     key: str
 
-    def films(self, subject: Subject) -> Iterator[Shown | tuple[Arm, str]]:
-        """Give every film of a subject, or the reason why there is none."""
+    def films(self, subject: Subject) -> Iterator[Shown | tuple[Arm, Exception]]:
+        """Give every film of a subject, or the error that says why there is none."""
         film, display = subject.film, to_display(subject.film)
         yield Shown(Arm("real"), film, display)
         for name in self.suite.controls.corruptions:
@@ -112,21 +112,22 @@ class Maker:
 
     def _of_edit(
         self, subject: Subject, display: Image, edit: Edit
-    ) -> Iterator[Shown | tuple[Arm, str]]:
+    ) -> Iterator[Shown | tuple[Arm, Exception]]:
         arm = Arm("edit", edit.name)
         try:
             drawn = drawn_masks(subject, edit)
             prepared = self._prepared(subject, edit, drawn, edit.seeds[0])
         except _NO_EDIT as error:
-            yield arm, str(error)
+            for seed in edit.seeds:
+                yield replace(arm, seed=seed), error
             return
         truth = subject.truth(edit)
         for seed in edit.seeds:
-            shown = self._edited(subject, edit, drawn, replace(arm, seed=seed))
-            if truth is not None and edit.removes and not edit.adds:
+            shown = self._tried(subject, edit, drawn, replace(arm, seed=seed))
+            if isinstance(shown, Shown) and truth is not None and edit.removes and not edit.adds:
                 against = against_truth(display, shown.display, truth)
                 shown = replace(shown, about={**(shown.about or {}), "truth": against})
-            if seed == edit.seeds[0]:
+            if isinstance(shown, Shown) and seed == edit.seeds[0]:
                 for dose in edit.doses:
                     part = display + np.float32(dose) * (shown.display - display)
                     part_arm = Arm("dose", edit.name, seed, dose)
@@ -139,18 +140,18 @@ class Maker:
 
     def _shams(
         self, subject: Subject, edit: Edit, drawn: dict[str, Mask]
-    ) -> Iterator[Shown | tuple[Arm, str]]:
+    ) -> Iterator[Shown | tuple[Arm, Exception]]:
         controls = self.suite.controls
         if not controls.sham:
             return
         if not subject.text:
-            yield Arm("sham", edit.name), "no words say what the film shows"
+            yield Arm("sham", edit.name), FilmError("no words say what the film shows")
             return
         # Guidance would exaggerate what is there, and a missed finding would then be found.
         plain = {**edit.parameters, "guidance": 1.0}
         same = replace(edit, prompt=subject.text, removes=(), adds=(), parameters=plain)
         for seed in edit.seeds[: controls.sham_seeds]:
-            yield self._edited(subject, same, drawn, Arm("sham", edit.name, seed))
+            yield self._tried(subject, same, drawn, Arm("sham", edit.name, seed))
 
     def _controls(
         self, subject: Subject, display: Image, name: str, prepared: Prepared
@@ -181,6 +182,14 @@ class Maker:
         )
         sources = FilmSources(subject.film, uploaded=drawn)
         return self.editor.prepare(Case(subject.film, request, sources))
+
+    def _tried(
+        self, subject: Subject, edit: Edit, drawn: dict[str, Mask], arm: Arm
+    ) -> Shown | tuple[Arm, Exception]:
+        try:
+            return self._edited(subject, edit, drawn, arm)
+        except _NO_EDIT as error:
+            return arm, error
 
     def _edited(self, subject: Subject, edit: Edit, drawn: dict[str, Mask], arm: Arm) -> Shown:
         digest = zlib.crc32(json.dumps([self.key, asdict(arm)], sort_keys=True).encode())

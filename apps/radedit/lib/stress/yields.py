@@ -36,7 +36,10 @@ def cohort_of(found: Found) -> Result:
 
 
 def yield_of(found: Found, edit: Edit, facts: Mapping[str, Any] | None = None) -> Result:
-    """Count what was made of an edit, what passed the filter, and why the rest did not."""
+    """Count what was made of an edit, what passed the filter, and why the rest did not.
+
+    The yield is of all that should have been made: a film without a mask counts as not made.
+    """
     rows = [
         row
         for (_, kind, name, _), row in found.films.items()
@@ -50,9 +53,10 @@ def yield_of(found: Found, edit: Edit, facts: Mapping[str, Any] | None = None) -
     outside = [row["ssim_outside"] for row in good if row["ssim_outside"] is not None]
     return {
         "edit": edit.name,
+        "asked": len(rows),
         "made": len(made),
         "accepted": len(good),
-        "yield": len(good) / len(made) if made else 0.0,
+        "yield": len(good) / len(rows) if rows else 0.0,
         "reasons": dict(why.most_common()),
         "refused": dict(Counter(refused)),
         "seconds": float(np.median([row["seconds"] for row in made])) if made else None,
@@ -95,11 +99,11 @@ def _fidelity(rows: Sequence[Mapping[str, Any]]) -> Result:
 def contradictions(found: Found) -> list[Problem]:
     """Say which labels are doubtful: masks contradict them, or an independent reader does."""
     problems = []
-    empty = [
-        row
+    empty = {
+        row["subject"]
         for row in found.films.values()
         if "refused" in row and "mask is empty" in row["refused"]
-    ]
+    }
     if empty:
         problems.append(
             Problem(

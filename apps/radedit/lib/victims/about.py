@@ -6,9 +6,11 @@ says under ``victim`` what it is about. Every key may be left out, a misspelt on
 
 from __future__ import annotations
 
+import hashlib
+import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -137,6 +139,17 @@ class About:
     limits: Limits = Limits()
     http: HttpForm = HttpForm()
     dicom: DicomForm = DicomForm()
+
+    def digest(self, *more: str) -> str:
+        """Digest what answers follow from, with what else there is; not limits, nor how it is kept.
+
+        Parameters
+        ----------
+        more : kind and address, say
+        """
+        said = {**asdict(self), "name": "", "limits": None, "remember": ""}
+        whole = json.dumps([said, *more], sort_keys=True, default=str)
+        return hashlib.sha256(whole.encode()).hexdigest()
 
     def card(self, name: str, preprocessing: str, sha256: str | None = None) -> VictimCard:
         """Make the card; `name` is used when the file gives none."""

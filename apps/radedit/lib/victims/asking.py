@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from radedit.lib.errors import VictimGoneError
+from radedit.lib.errors import VictimGoneError, VictimPassingError
 from radedit.lib.victims.about import Limits
 
 _T = TypeVar("_T")
@@ -18,18 +18,23 @@ def asked(limits: Limits, attempt: Callable[[], _T]) -> _T:
     Parameters
     ----------
     limits : how often again, and with which pause
-    attempt : raises VictimGoneError when another try may go better, any other error when not
+    attempt : raises VictimGoneError or VictimPassingError when another try may go better, any
+        other error when not
 
     Raises
     ------
     VictimGoneError
         It could not be reached at any try.
+    VictimPassingError
+        It failed at every try, but is there.
     VictimError
         As `attempt` raises it.
     """
     for number in range(limits.retries):
         try:
             return attempt()
-        except VictimGoneError:
+        except (VictimGoneError, VictimPassingError) as error:
+            if isinstance(error, VictimPassingError) and not error.at_once:
+                raise
             time.sleep(limits.pause_s * 2**number)
     return attempt()

@@ -8,7 +8,14 @@ from typing import Any
 
 import requests
 
-from radedit.lib.errors import MaskError, ParameterError, SourceError, VictimError, VictimGoneError
+from radedit.lib.errors import (
+    MaskError,
+    ParameterError,
+    SourceError,
+    VictimError,
+    VictimGoneError,
+    VictimPassingError,
+)
 from radedit.lib.remote import RemoteAnswer, RemoteTask, addressed, remote_answer
 from radedit.lib.remote_access import RemoteAccess, remote_access
 from radedit.lib.victims.about import About
@@ -65,9 +72,10 @@ class TaskVictim:
         except SourceError as error:
             # One film that it cannot do, or a server that is gone: its /info tells.
             if _is_there(self.task.server):
-                raise VictimError(
-                    f"the task {self.task.name} gave no usable answer of the film within "
-                    f"{limits.timeout_s:g} s; its server's log says why."
+                raise VictimPassingError(
+                    f"The task {self.task.name} gave no usable answer of the film within "
+                    f"{limits.timeout_s:g} s; its server's log says why.",
+                    at_once=False,
                 ) from error
             raise VictimGoneError(
                 "the victim's MONAI Label server does not answer; see that it runs at the address."

@@ -129,8 +129,8 @@ def load_callable(place: str, about: About) -> CallableVictim:
         raise NotFoundError(
             f"there is no function {place}; write python:MODULE:FUNCTION of a module on the path."
         ) from error
-    said = "the film as it is displayed, at its own size"
-    return CallableVictim(about.card(name, said), about, function)
+    card = about.card(name, "the film as it is displayed, at its own size")
+    return CallableVictim(card, about, function)
 
 
 def load_onnx(path: Path, about: About) -> NetworkVictim:

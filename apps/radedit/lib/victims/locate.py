@@ -18,12 +18,15 @@ Beside a file or folder, ``PATH.toml`` is read if it is there.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 from radedit.lib.errors import ParameterError
 from radedit.lib.victims.about import About, read_about
+from radedit.lib.victims.answers import sha256_of
 from radedit.lib.victims.protocol import Victim
 
 FILES: Final = ("torchscript", "onnx", "bundle", "csv")
@@ -88,9 +91,36 @@ def _split(text: str) -> tuple[str, str]:
 
 
 def _opened(kind: str, place: str, about: About, folder: Path) -> Victim:
-    """Open it; each kind imports what it needs, and nothing of the others."""
+    """Open it, and write into its card what its answers follow from."""
     if kind in FILES:
-        return _from_file(kind)(folder / Path(place).expanduser(), about)
+        path = folder / Path(place).expanduser()
+        victim = _from_file(kind)(path, about)
+        more = [sha256_of(part) for part in _parts(kind, path)]
+    else:
+        victim, more = _asked_by_address(kind, place, about), [place]
+        if kind == "python":
+            more += [sha256_of(path) for path in _source(place.partition(":")[0])]
+    described = about.digest(kind, *more)
+    return replace(victim, card=replace(victim.card, described=described))  # type: ignore[type-var]
+
+
+def _parts(kind: str, path: Path) -> list[Path]:
+    """Files beside a model's own that its answers follow from too."""
+    if kind == "bundle":
+        return sorted(p for p in (path / "configs").glob("*") if p.is_file())
+    if kind == "onnx":  # weights that are too large for one file lie beside it
+        return sorted(p for p in path.parent.glob(f"{path.name}*data") if p.is_file())
+    return []
+
+
+def _source(module: str) -> list[Path]:
+    """The file of a module that was imported, where it has one."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return [Path(file)] if file and Path(file).is_file() else []
+
+
+def _asked_by_address(kind: str, place: str, about: About) -> Victim:
+    """Open what is no file; each kind imports what it needs, and nothing of the others."""
     if kind == "embedded":
         from radedit.lib.victims.embedded import load_victim
 

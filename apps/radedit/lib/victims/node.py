@@ -30,7 +30,13 @@ from pydicom.uid import (
 from pynetdicom import evt
 from pynetdicom.events import Event, EventHandlerType
 
-from radedit.lib.errors import FilmError, ParameterError, VictimError, VictimGoneError
+from radedit.lib.errors import (
+    FilmError,
+    ParameterError,
+    VictimError,
+    VictimGoneError,
+    VictimPassingError,
+)
 from radedit.lib.victims.about import About
 from radedit.lib.victims.answers import usable_scores
 from radedit.lib.victims.asking import asked
@@ -154,9 +160,10 @@ class NodeVictim:
                 content = inbox.arrived.get(timeout=max(0.0, end - time.monotonic()))
             except queue.Empty:
                 missing = ", ".join(sorted(wanted - set(found))).upper()
-                raise VictimError(
-                    f"the victim's node gave no {missing} of the film within "
-                    f"{self.about.limits.timeout_s:g} s."
+                raise VictimPassingError(
+                    f"The model's node gave no {missing} of the film within "
+                    f"{self.about.limits.timeout_s:g} s.",
+                    at_once=False,
                 ) from None
             try:
                 dataset = parse(content, pixels=True)

@@ -37,6 +37,8 @@ class VictimCard:
     preprocessing : in a sentence, what is done to a film before the model sees it
     sha256 : of the model's file, in hex; None when it is not a file of ours (a server, a node)
     thresholds : operating points of labels that have their own
+    described : digest of all else that its answers follow from: its address, and what its file
+        says of labels, activation, input and form; "" when there is nothing of the kind
     """
 
     name: str
@@ -45,6 +47,7 @@ class VictimCard:
     preprocessing: str
     sha256: str | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    described: str = ""
 
     def threshold_of(self, label: str) -> float:
         """Operating point of one label, 0 to 1: its own, else the victim's."""

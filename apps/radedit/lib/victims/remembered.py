@@ -19,6 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from radedit.lib.errors import ParameterError
+from radedit.lib.victims.answers import same_answer
 from radedit.lib.victims.protocol import Answer, Display, Mask, Victim, VictimCard
 from radedit_dicom.film import Film
 
@@ -54,6 +56,27 @@ class RememberingVictim:
         answer = self._victim.answer(display, valid, film)
         self._folder.mkdir(parents=True, exist_ok=True)
         _write(path, answer)
+        return answer
+
+    def asked_anew(
+        self, display: Display, valid: Mask | None = None, film: Film | None = None
+    ) -> Answer:
+        """Ask, whatever is kept, and hold that against what is kept; as `answer` otherwise.
+
+        Raises
+        ------
+        ParameterError
+            It answers otherwise by now: it is another model behind the same description.
+        """
+        path = self._folder / f"{self._name(display, valid, film)}.npz"
+        if not path.is_file():
+            return self.answer(display, valid, film)
+        answer = self._victim.answer(display, valid, film)
+        if not same_answer(answer, _read(path)):
+            raise ParameterError(
+                f"The model {self.card.name} answers otherwise than when its answers were kept in "
+                f"'{self._folder.name}'; give it another version in its file, or empty that folder."
+            )
         return answer
 
     def _name(self, display: Display, valid: Mask | None, film: Film | None) -> str:

@@ -7,6 +7,7 @@ import binascii
 import io
 import json
 import os
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ import requests
 import urllib3
 from PIL import Image
 
-from radedit.lib.errors import ParameterError, VictimError, VictimGoneError
+from radedit.lib.errors import ParameterError, VictimError, VictimGoneError, VictimPassingError
 from radedit.lib.victims.about import About
 from radedit.lib.victims.answers import usable_scores
 from radedit.lib.victims.asking import asked
@@ -28,6 +29,7 @@ from radedit_dicom.film import Film
 from radedit_dicom.readback import part10
 
 _CHUNK: Final = 64 * 2**10
+_SHOWN: Final = 200  # characters of an error's text
 _BUSY: Final = (429, 502, 503, 504)  # what servers and their proxies say while they start or stop
 
 
@@ -103,9 +105,7 @@ class HttpVictim:
                         f"the victim answers {response.status_code}; see that it runs."
                     )
                 if response.status_code != requests.codes.ok:
-                    raise VictimError(
-                        f"the victim answered {response.status_code} to a film; its log says why."
-                    )
+                    raise _refusal(response, self.about)
                 return _json(_body(response, self.about))
         except (requests.ReadTimeout, urllib3.exceptions.ReadTimeoutError) as error:
             raise _too_slow(self.about) from error
@@ -154,8 +154,26 @@ def _body(response: requests.Response, about: About) -> bytes:
     return bytes(body)
 
 
+def _refusal(response: requests.Response, about: About) -> VictimError:
+    """Say what it answered; 5xx and 408 may go better another time, others not."""
+    passing = response.status_code >= 500 or response.status_code == requests.codes.timeout
+    text = _readable(_body(response, about))
+    said = f', and said "{text}"' if text else ""
+    kind = VictimPassingError if passing else VictimError
+    return kind(f"The model answered {response.status_code} to a film{said}; its log says why.")
+
+
+def _readable(body: bytes) -> str:
+    """The start of an error's text on one line, as far as it can be printed."""
+    text = body[: 4 * _SHOWN].decode("utf-8", "replace")
+    plain = " ".join(re.sub(r"<[^>]*>", " ", text).split())
+    plain = "".join(c for c in plain if c.isprintable())
+    return plain if len(plain) <= _SHOWN else f"{plain[:_SHOWN]}..."
+
+
 def _too_slow(about: About) -> VictimError:
-    return VictimError(f"the victim gave no answer within {about.limits.timeout_s:g} s.")
+    sentence = f"The model gave no answer within {about.limits.timeout_s:g} s."
+    return VictimPassingError(sentence, at_once=False)
 
 
 def _json(body: bytes) -> Any:
