@@ -1,5 +1,9 @@
 // What the panel asks of the server. Refusals become errors with the server's own sentence.
 
+// This file lies at radedit/ of the server, wherever a proxy offers that.
+const HERE = new URL('.', import.meta.url).pathname;
+const LOGIN = new URL('../login', import.meta.url).pathname;
+
 async function ask(path, options = {}) {
   let answer;
   try {
@@ -9,38 +13,38 @@ async function ask(path, options = {}) {
   }
   const body = await answer.json().catch(() => ({}));
   if (answer.ok) return body;
-  if (answer.status === 401) throw new Error('You are not logged in any more; open /login.');
+  if (answer.status === 401) throw new Error(`You are not logged in any more; open ${LOGIN}.`);
   const said = typeof body.detail === 'string' ? body.detail : `status ${answer.status}`;
   throw new Error(said);
 }
 
 const query = values => new URLSearchParams(values).toString();
 
-export const options = () => ask('/radedit/options');
+export const options = () => ask(`${HERE}options`);
 
 export const imageOf = async film =>
-  (await ask(`/radedit/images?${query({ sop_instance_uid: film })}`)).image;
+  (await ask(`${HERE}images?${query({ sop_instance_uid: film })}`)).image;
 
 export const editsOf = async film =>
-  (await ask(`/radedit/edits?${query({ sop_instance_uid: film })}`)).edits;
+  (await ask(`${HERE}edits?${query({ sop_instance_uid: film })}`)).edits;
 
-export const jobsOf = async image => (await ask(`/radedit/jobs?${query({ image })}`)).jobs;
+export const jobsOf = async image => (await ask(`${HERE}jobs?${query({ image })}`)).jobs;
 
 export const submit = request =>
-  ask('/radedit/jobs', {
+  ask(`${HERE}jobs`, {
     method: 'POST',
     headers: { 'Content-Type': 'application/json' },
     body: JSON.stringify(request),
   });
 
 export const retry = id =>
-  ask(`/radedit/jobs/${encodeURIComponent(id)}/retry`, { method: 'POST' });
+  ask(`${HERE}jobs/${encodeURIComponent(id)}/retry`, { method: 'POST' });
 
-export const cancel = id => ask(`/radedit/jobs/${encodeURIComponent(id)}`, { method: 'DELETE' });
+export const cancel = id => ask(`${HERE}jobs/${encodeURIComponent(id)}`, { method: 'DELETE' });
 
 /** Follow a job until it ends. A lost connection is taken up again by the browser itself. */
 export function follow(id, told) {
-  const source = new EventSource(`/radedit/jobs/${encodeURIComponent(id)}/events`);
+  const source = new EventSource(`${HERE}jobs/${encodeURIComponent(id)}/events`);
   return new Promise((resolve, reject) => {
     const take = event => {
       const job = JSON.parse(event.data);

@@ -1,10 +1,12 @@
 // OHIF's configuration. The server gives this file in place of the one that OHIF ships with.
 // Everything is of one origin; what is named here runs as code, so nothing else may be.
+// It lies at the root of the server, wherever a proxy offers that.
+const root = new URL('.', document.currentScript.src).pathname;
 window.config = {
   name: 'radedit',
-  routerBasename: '/',
-  extensions: ['/radedit/extension.mjs'],
-  modes: ['/radedit/mode.mjs'],
+  routerBasename: root,
+  extensions: [`${root}radedit/extension.mjs`],
+  modes: [`${root}radedit/mode.mjs`],
   customizationService: {},
   showStudyList: true,
   maxNumberOfWebWorkers: 2,
@@ -22,9 +24,9 @@ window.config = {
       configuration: {
         friendlyName: 'Archive',
         name: 'archive',
-        wadoUriRoot: '/dicom-web',
-        qidoRoot: '/dicom-web',
-        wadoRoot: '/dicom-web',
+        wadoUriRoot: `${root}dicom-web`,
+        qidoRoot: `${root}dicom-web`,
+        wadoRoot: `${root}dicom-web`,
         qidoSupportsIncludeField: false,
         imageRendering: 'wadors',
         thumbnailRendering: 'wadors',

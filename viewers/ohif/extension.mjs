@@ -19,7 +19,7 @@ function addStyles() {
   const id = 'radedit-styles';
   if (document.getElementById(id)) return;
   const link = document.createElement('link');
-  Object.assign(link, { id, rel: 'stylesheet', href: '/radedit/radedit.css' });
+  Object.assign(link, { id, rel: 'stylesheet', href: new URL('radedit.css', import.meta.url).pathname });
   document.head.append(link);
 }
 

@@ -1,5 +1,5 @@
 // A mode: OHIF's segmentation mode, with its brushes, and the RadEdit panel beside it.
-const EXTENSION = '/radedit/extension.mjs';
+const EXTENSION = new URL('extension.mjs', import.meta.url).pathname;
 const PANEL = 'radedit.panelModule.edit';
 const BRUSHES = '@ohif/extension-cornerstone.panelModule.panelSegmentationWithToolsLabelMap';
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -16,10 +19,13 @@ from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from radedit.lib.errors import ParameterError
-from radedit.lib.serving.config import Oidc, ServerConfig, config_from
+from radedit.lib.serving import attempts
+from radedit.lib.serving.config import Oidc, ServerConfig, config_from, read_tokens
+from radedit.lib.serving.roles import Role, User
 
-OPEN = {"/health", "/login", "/login/style.css"}
+OPEN = {"/health", "/login", "/login/style.css", "/login/sign-in.js", "/logout"}
 AUDIENCE = "radedit"
+OTHER = "anothers-token-0123456789"
 
 
 def routes(client: TestClient) -> list[tuple[str, str]]:
@@ -93,10 +99,68 @@ def test_signing_in_sets_a_cookie_that_no_script_and_no_other_site_gets(
     assert client.get("/info/").status_code == 200
 
 
-def test_a_link_with_the_token_signs_in(make_client: Callable[..., TestClient], token: str) -> None:
+def test_a_token_in_an_address_signs_nobody_in(
+    make_client: Callable[..., TestClient], token: str
+) -> None:
     client = make_client(token=token)
-    assert client.get("/login", params={"token": token}).status_code == 200
+    answer = client.get("/login", params={"token": token})
+    assert "set-cookie" not in answer.headers
+    assert token not in answer.text
+    assert "#token=" in answer.text
+    assert client.get("/info/").status_code == 401
+
+
+@pytest.mark.parametrize(
+    "link",
+    [
+        "/viewer?StudyInstanceUIDs=1.2.3&hangingprotocolId=a%20b",
+        "/review?edit=1.2.3%2F4&x=%C3%A4",
+        "/radedit-edit?StudyInstanceUIDs=1.2&StudyInstanceUIDs=3.4",
+    ],
+)
+def test_a_shared_link_keeps_its_query_through_signing_in(
+    make_client: Callable[..., TestClient], token: str, link: str
+) -> None:
+    client = make_client(token=token)
+    page = client.get(link, headers={"accept": "text/html"})
+    assert page.status_code == 401
+    after = html.unescape(re.search(r'name="next" value="([^"]*)"', page.text)[1])  # type: ignore[index]
+    assert client.post("/login", data={"token": token, "next": after}).headers["location"] == link
+
+
+def test_signing_out_takes_the_cookie_back(
+    make_client: Callable[..., TestClient], token: str
+) -> None:
+    client = make_client(token=token)
+    client.post("/login", data={"token": token})
+    assert "Sign out" in client.get("/login").text
+    assert client.post("/logout", headers={"origin": "https://evil.example"}).status_code == 403
     assert client.get("/info/").status_code == 200
+    out = client.post("/logout")
+    assert "signed out" in out.text
+    assert client.get("/info/").status_code == 401
+    assert client.post("/logout").status_code == 200, "without a cookie too"
+
+
+def test_who_sends_wrong_tokens_has_to_wait_and_holds_up_nobody_else(
+    make_client: Callable[..., TestClient], token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = make_client(token=token, tokens=((OTHER, User("nina", Role.READER)),))
+
+    def asked(said: str) -> int:
+        return client.get("/info/", headers={"authorization": f"Bearer {said}"}).status_code
+
+    assert asked(token) == 200
+    tried = [asked(f"guessed-{number:020}") for number in range(attempts.WRONG + 5)]
+    assert tried == [401] * attempts.WRONG + [429] * 5
+    assert asked("guessed-00000000000000000000") == 401, "one sent again is no guess"
+    assert asked(OTHER) == 429, "a token that was not seen before may be a guess"
+    form = client.post("/login", data={"token": OTHER})
+    assert form.status_code == 429
+    assert "Too many wrong tokens" in form.text
+    assert asked(token) == 200, "who was let in before is not locked out"
+    monkeypatch.setattr(attempts, "WITHIN_S", 0.0)
+    assert asked(OTHER) == 200
 
 
 @pytest.mark.parametrize(
@@ -110,7 +174,8 @@ def test_signing_in_leads_to_no_other_site(guarded: TestClient, token: str, path
 
 def test_what_a_link_brings_along_stands_harmless_in_the_form(guarded: TestClient) -> None:
     page = guarded.get("/login", params={"next": '/"><script>alert(1)</script>'}).text
-    assert "<script" not in page
+    assert page.count("<script") == 1
+    assert "alert(1)</script>" not in page
 
 
 def test_a_page_of_another_site_cannot_write(client: TestClient, film: str) -> None:
@@ -290,3 +355,95 @@ def test_an_issuer_that_is_down_lets_nobody_in(
     gone = f"http://127.0.0.1:{free_port}/realm"
     client = make_client(oidc=Oidc(gone, AUDIENCE))
     assert status(client, issuer.sign(iss=gone)) == 401
+
+
+# ---------------------------------------------------------------- roles
+
+HOLDERS = {
+    "rita": (Role.READER, "token-of-rita-0123456789"),
+    "edda": (Role.EDITOR, "token-of-edda-0123456789"),
+    "egon": (Role.EDITOR, "token-of-egon-0123456789"),
+    "anna": (Role.ADMIN, "token-of-anna-0123456789"),
+}
+
+
+def as_(name: str) -> dict[str, str]:
+    return {"authorization": f"Bearer {HOLDERS[name][1]}"}
+
+
+@pytest.fixture(scope="module")
+def roles(make_client: Callable[..., TestClient]) -> TestClient:
+    held = tuple((token, User(name, role)) for name, (role, token) in HOLDERS.items())
+    return make_client(tokens=held)
+
+
+def test_a_reader_looks_at_everything_and_changes_nothing(roles: TestClient) -> None:
+    writing = [
+        (method, path)
+        for method, path in routes(roles)
+        if method not in ("get", "head", "options") and path not in OPEN
+    ]
+    assert len(writing) > 20
+    for method, path in writing:
+        status = roles.request(method, path, headers=as_("rita")).status_code
+        assert status == 403 or path.endswith("/events"), (method, path)
+    for path in ("/info/", "/radedit/jobs", "/review", "/dicom-web/studies", "/review/api/edits"):
+        assert roles.get(path, headers=as_("rita")).status_code == 200
+
+
+def test_a_job_is_cancelled_by_whoever_asked_for_it_or_by_an_admin(
+    roles: TestClient, film: str
+) -> None:
+    def asked(prompt: str) -> str:
+        body = {"image": film, "prompt": prompt}
+        answer = roles.post("/radedit/jobs", json=body, headers=as_("edda"))
+        assert answer.status_code == 202
+        return f"/radedit/jobs/{answer.json()['id']}"
+
+    job = asked("Cardiomegaly")
+    for name in ("rita", "egon"):
+        assert roles.delete(job, headers=as_(name)).status_code == 403
+        assert roles.post(f"{job}/retry", headers=as_(name)).status_code == 403
+    assert roles.get(job, headers=as_("rita")).json()["state"] == "queued"
+    assert roles.delete(job, headers=as_("edda")).json()["state"] == "cancelled"
+    assert roles.delete(asked("Pneumothorax"), headers=as_("anna")).json()["state"] == "cancelled"
+
+
+def test_labels_are_removed_by_admins_only(roles: TestClient, film: str) -> None:
+    path = f"/datastore/label?id={film}&tag=final"
+    assert roles.delete(path, headers=as_("edda")).status_code == 403
+    assert roles.delete(path, headers=as_("anna")).status_code == 404, "there is none"
+
+
+def test_an_issuer_says_the_roles_and_who_has_none_is_not_let_in(
+    make_client: Callable[..., TestClient], issuer: Issuer
+) -> None:
+    client = make_client(oidc=Oidc(issuer.address, AUDIENCE, role_claim="roles"))
+
+    def deleting(**claims: Any) -> int:
+        headers = {"authorization": f"Bearer {issuer.sign(**claims)}"}
+        return client.delete("/datastore/label?id=none&tag=final", headers=headers).status_code
+
+    assert deleting(roles=["radedit-reader", "radedit-admin"]) == 404
+    assert deleting(roles="radedit-admin") == 404
+    for fewer in (["radedit-editor"], "radedit-reader"):
+        assert deleting(roles=fewer) == 403
+    for none in ([], ["admin"], "", None, {"radedit-admin": True}, 3):
+        assert deleting(roles=none) == 401
+
+
+def test_a_file_names_each_users_role_and_token(tmp_path: Path) -> None:
+    path = tmp_path / "tokens"
+    path.write_text(
+        "# who\nreader rita token-of-rita-0123456789\n\nadmin anna token-of-anna-01234\n"
+    )
+    assert read_tokens(path) == (
+        ("token-of-rita-0123456789", User("rita", Role.READER)),
+        ("token-of-anna-01234", User("anna", Role.ADMIN)),
+    )
+    for wrong in ("", "boss rita t", "reader rita", "reader a tttt\nreader a uuuu", "reader a t t"):
+        path.write_text(wrong)
+        with pytest.raises(ParameterError, match="file of tokens"):
+            read_tokens(path)
+    with pytest.raises(ParameterError, match="16 or more"):
+        ServerConfig("studies", tokens=(("short", User("rita", Role.READER)),))

@@ -22,6 +22,12 @@ def serve(
     token_file: Annotated[
         Path | None, typer.Option(help="Holds the token; else RADEDIT_SERVER_TOKEN.")
     ] = None,
+    tokens_file: Annotated[
+        Path | None, typer.Option(help="ROLE NAME TOKEN lines: reader, editor, admin.")
+    ] = None,
+    root_path: Annotated[
+        str, typer.Option(help="Path at which a reverse proxy offers this server.")
+    ] = "",
     certificate: Annotated[Path | None, typer.Option(help="PEM file; speaks https.")] = None,
     key: Annotated[Path | None, typer.Option(help="PEM file of the certificate's key.")] = None,
     conf: Annotated[
@@ -48,7 +54,8 @@ def serve(
     """
     with refusals():
         from radedit.lib.jobs.database import FILE, VARIABLE, state_folder
-        from radedit.lib.serving.config import MB, Limits, ServerConfig, config_from
+        from radedit.lib.serving.config import MB, Limits, ServerConfig, config_from, read_tokens
+        from radedit.lib.serving.prefix import checked_root_path
         from radedit.lib.serving.run import Running, serve
         from radedit_dicom.locate import is_server
 
@@ -60,7 +67,8 @@ def serve(
         limits = Limits(max_body_mb * MB)
         config = ServerConfig(
             studies, _pairs(conf or []), host, port, token, oidc, limits, certificate, key,
-            blinded_first,
+            blinded_first, read_tokens(tokens_file) if tokens_file else (),
+            checked_root_path(root_path),
         )  # fmt: skip
         kept = (state or state_folder(studies)).expanduser().resolve()
         kept.mkdir(parents=True, exist_ok=True, mode=0o700)

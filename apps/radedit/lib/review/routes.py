@@ -6,19 +6,19 @@ by name hands in `identify`; without it, readers say who they are.
 
 # Annotations are evaluated here: FastAPI could not look up those that name a local dependency.
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import Annotated, Any, Final, Literal
 
 from fastapi import APIRouter, Depends, HTTPException, Query, Request, Response
-from fastapi.responses import FileResponse
+from fastapi.responses import FileResponse, RedirectResponse
 from pydantic import BaseModel, ConfigDict
 
 from radedit.lib.errors import NotFoundError, ParameterError, RadEditError
 from radedit.lib.review import pictures
 from radedit.lib.review.agreement import DECISIONS, agreements, detections
 from radedit.lib.review.desk import Identify, Review, ReviewPlace, Shown, told
-from radedit.lib.review.events import Said
+from radedit.lib.review.events import Event, Said
 from radedit.lib.review.export import as_csv, as_report
 from radedit_dicom.archive import Query as Scope
 from radedit_dicom.errors import DicomError
@@ -48,7 +48,11 @@ class SaidBody(BaseModel):
     reason: str = ""
 
 
-def create_router(place: ReviewPlace, identify: Identify | None = None) -> APIRouter:
+def create_router(
+    place: ReviewPlace,
+    identify: Identify | None = None,
+    sees_all: Callable[[Request], bool] = lambda _: True,
+) -> APIRouter:
     """Make the routes under /review.
 
     Parameters
@@ -56,6 +60,8 @@ def create_router(place: ReviewPlace, identify: Identify | None = None) -> APIRo
     place : what is reviewed, and where readings go
     identify : names the user of a request, where the server knows one; that name then counts,
         whatever the page says
+    sees_all : whether the user of a request sees what others have said; who does not sees only
+        what was said under the name that `identify` gives
 
     Raises
     ------
@@ -66,13 +72,16 @@ def create_router(place: ReviewPlace, identify: Identify | None = None) -> APIRo
     router = APIRouter(prefix="/review", tags=["review"], dependencies=[Depends(_refusals)])
     _add_pages(router, review)
     _add_reading(router, review)
-    _add_export(router, review)
+    _add_export(router, review, lambda request: _seen(request, review, identify, sees_all))
     return router
 
 
 def _add_pages(router: APIRouter, review: Review) -> None:
-    @router.get("", include_in_schema=False)
     @router.get("/", include_in_schema=False)
+    def with_a_slash() -> Response:
+        return RedirectResponse("../review", 308)  # the page's links are relative to its address
+
+    @router.get("", include_in_schema=False)
     def page() -> Response:
         return FileResponse(review.place.pages / "index.html", media_type="text/html")
 
@@ -131,11 +140,31 @@ def _add_reading(router: APIRouter, review: Review) -> None:
         return told(review.events.add(said, subject))
 
 
-def _add_export(router: APIRouter, review: Review) -> None:
+def _seen(
+    request: Request,
+    review: Review,
+    identify: Identify | None,
+    sees_all: Callable[[Request], bool],
+) -> list[Event]:
+    """List the events that a user may see."""
+    said = review.events.events()
+    if sees_all(request):
+        return said
+    name = identify(request) if identify else None
+    return [event for event in said if name and event.reader == name]
+
+
+def _add_export(router: APIRouter, review: Review, seen: Callable[[Request], list[Event]]) -> None:
+    def event_of(request: Request, number: int) -> tuple[Event, list[Event]]:
+        event, others = review.event(number)
+        if event not in seen(request):
+            raise HTTPException(403, "This is another reader's; admins see everybody's readings.")
+        return event, others
+
     @router.get("/api/agreement")
-    def agreement() -> dict[str, Any]:
+    def agreement(request: Request) -> dict[str, Any]:
         """Compare the readers: Cohen's kappa of every two, and what each saw when blinded."""
-        said = review.events.events()
+        said = seen(request)
         return {
             "decisions": DECISIONS,
             "pairs": [asdict(pair) for pair in agreements(said)],
@@ -144,23 +173,23 @@ def _add_export(router: APIRouter, review: Review) -> None:
         }
 
     @router.get("/api/events.csv", response_class=Response)
-    def table() -> Response:
-        """Give every event as a table."""
+    def table(request: Request) -> Response:
+        """Give every event that the user may see as a table."""
         headers = {"Content-Disposition": 'attachment; filename="radedit-readings.csv"'} | _NO_STORE
-        return Response(as_csv(review.events.events()), media_type="text/csv", headers=headers)
+        return Response(as_csv(seen(request)), media_type="text/csv", headers=headers)
 
     @router.get("/api/events/{number}/report.dcm", response_class=Response)
-    def report(number: int) -> Response:
+    def report(number: int, request: Request) -> Response:
         """Give a decision as a DICOM report."""
-        event, others = review.event(number)
+        event, others = event_of(request, number)
         content = part10(as_report(event, others, review.cases.opened(event.sop_instance_uid)))
         headers = {"Content-Disposition": f'attachment; filename="reading-{number}.dcm"'}
         return Response(content, media_type="application/dicom", headers=headers | _NO_STORE)
 
     @router.post("/api/events/{number}/report", status_code=201)
-    def store(number: int) -> dict[str, str]:
+    def store(number: int, request: Request) -> dict[str, str]:
         """Store a decision's DICOM report beside the edit it is about."""
-        event, others = review.event(number)
+        event, others = event_of(request, number)
         built = as_report(event, others, review.cases.opened(event.sop_instance_uid))
         held = review.place.results.find(Scope(sop_instance_uid=str(built.SOPInstanceUID)))
         stored = held[0] if held else review.place.results.store([built])[0]

@@ -13,7 +13,8 @@ from typing import Any, Final, Protocol
 import anyio.to_thread
 import jwt
 
-from radedit.lib.serving.config import Oidc, ServerConfig
+from radedit.lib.serving.config import ROLES, Oidc, ServerConfig
+from radedit.lib.serving.roles import Role, User
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
 KEYS_S: Final = 300.0  # how long an issuer's keys are believed
@@ -27,25 +28,26 @@ logger = logging.getLogger(__name__)
 class Keeper(Protocol):
     """Knows some tokens."""
 
-    async def user(self, token: str) -> str | None:
-        """Name who holds a token; None = nobody that is known here."""
+    async def user(self, token: str) -> User | None:
+        """Say who holds a token; None = nobody that is known here."""
         ...
 
 
 class SharedToken:
-    """One secret for everybody.
+    """One secret for everybody, or for whoever it is named after.
 
     Parameters
     ----------
     token : the secret; only its hash is kept
+    user : who holds it
     """
 
-    def __init__(self, token: str) -> None:
-        self._digest = _digest(token)
+    def __init__(self, token: str, user: User) -> None:
+        self._digest, self._user = _digest(token), user
 
-    async def user(self, token: str) -> str | None:
+    async def user(self, token: str) -> User | None:
         """Compare in constant time."""
-        return SHARED_USER if hmac.compare_digest(_digest(token), self._digest) else None
+        return self._user if hmac.compare_digest(_digest(token), self._digest) else None
 
 
 class Issuer:
@@ -62,13 +64,13 @@ class Issuer:
         self._asked = -KEYS_S
         self._asking = threading.Lock()
 
-    async def user(self, token: str) -> str | None:
+    async def user(self, token: str) -> User | None:
         """Check signature, issuer, audience and times."""
         if token.count(".") != 2:
             return None
         return await anyio.to_thread.run_sync(self._checked, token)
 
-    def _checked(self, token: str) -> str | None:
+    def _checked(self, token: str) -> User | None:
         try:
             header = jwt.get_unverified_header(token)
             key = self._key(str(header.get("kid", "")))
@@ -86,8 +88,17 @@ class Issuer:
         except jwt.PyJWTError as error:
             logger.info("a signed token was refused: %s", type(error).__name__)
             return None
-        user = claims.get(self._oidc.user_claim)
-        return user if isinstance(user, str) and user else None
+        user, role = claims.get(self._oidc.user_claim), self._role(claims)
+        return User(user, role) if isinstance(user, str) and user and role else None
+
+    def _role(self, claims: dict[str, Any]) -> Role | None:
+        """Give the highest role that a token names; an editor, where no claim names roles."""
+        if not self._oidc.role_claim:
+            return Role.EDITOR
+        said = claims.get(self._oidc.role_claim)
+        names = [said] if isinstance(said, str) else said if isinstance(said, list) else []
+        held = [role for role in Role if ROLES[role] in names]
+        return max(held, default=None)
 
     def _key(self, kid: str) -> jwt.PyJWK | None:
         """Find a key; the issuer is asked when keys grow old, or when one is not known."""
@@ -119,14 +130,15 @@ def keepers(config: ServerConfig) -> Sequence[Keeper]:
     """Give who knows tokens; empty = everybody is let in."""
     found: list[Keeper] = []
     if config.token:
-        found.append(SharedToken(config.token))
+        found.append(SharedToken(config.token, User(SHARED_USER, Role.ADMIN)))
+    found += [SharedToken(token, user) for token, user in config.tokens]
     if config.oidc:
         found.append(Issuer(config.oidc))
     return found
 
 
-async def user_of(token: str, known: Sequence[Keeper]) -> str | None:
-    """Name who holds a token; None = nobody that any of them knows."""
+async def user_of(token: str, known: Sequence[Keeper]) -> User | None:
+    """Say who holds a token; None = nobody that any of them knows."""
     for keeper in known:
         user = await keeper.user(token)
         if user is not None:

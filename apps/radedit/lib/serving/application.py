@@ -25,12 +25,15 @@ from radedit.lib.review import routes as review
 from radedit.lib.review.desk import ReviewPlace
 from radedit.lib.serving import dicom_web, jobs_api, labelling, login
 from radedit.lib.serving.access import SHARED_USER, keepers
+from radedit.lib.serving.attempts import Attempts
 from radedit.lib.serving.bounds import BodyBounds
 from radedit.lib.serving.config import ServerConfig
 from radedit.lib.serving.films import Films
 from radedit.lib.serving.gate import Gate
 from radedit.lib.serving.metrics import CONTENT_TYPE, Metrics
 from radedit.lib.serving.places import viewer_folder
+from radedit.lib.serving.prefix import Prefix
+from radedit.lib.serving.roles import Role
 from radedit.lib.serving.viewers import mount_viewers
 from radedit.lib.serving.watch import Watch
 from radedit_dicom.errors import DicomError
@@ -69,6 +72,7 @@ def create_app(config: ServerConfig, parts: Parts) -> FastAPI:
     """
     metrics = Metrics(parts.queue.counts)
     known = keepers(config)
+    attempts = Attempts(known)
     films = Films(parts.label_app)
     archive = dicom_web.served_archive(parts.label_app.place, config.studies, films)
 
@@ -96,7 +100,7 @@ def create_app(config: ServerConfig, parts: Parts) -> FastAPI:
     )
     _add_refusals(app)
     _add_state(app, parts, metrics)
-    app.include_router(login.create_router(known))
+    app.include_router(login.create_router(known, attempts))
     place = jobs_api.JobsPlace(
         parts.queue, parts.label_app, films, config.limits, metrics, parts.is_stopping
     )
@@ -106,8 +110,9 @@ def create_app(config: ServerConfig, parts: Parts) -> FastAPI:
     app.include_router(labelling.create_router(parts.label_app, config.limits.inferences))
     mount_viewers(app)
     app.add_middleware(BodyBounds, limits=config.limits)  # the last one added is asked first
-    app.add_middleware(Gate, keepers=known)
+    app.add_middleware(Gate, keepers=known, attempts=attempts)
     app.add_middleware(Watch, metrics=metrics)
+    app.add_middleware(Prefix, root_path=config.root_path)
     return app
 
 
@@ -121,13 +126,18 @@ def _review(parts: Parts, blinded_first: bool) -> APIRouter:
         pages=viewer_folder("review"),
         blinded_first=blinded_first,
     )
-    return review.create_router(place, _reader)
+    return review.create_router(place, _reader, _sees_all)
 
 
 def _reader(request: Request) -> str | None:
     """Name the user, unless it is whoever holds the one shared token."""
     user: str = request.state.user
     return None if user in ("", SHARED_USER) else user
+
+
+def _sees_all(request: Request) -> bool:
+    """Say whether the user sees what others have said of an edit."""
+    return bool(request.state.role >= Role.ADMIN)
 
 
 def _add_state(app: FastAPI, parts: Parts, metrics: Metrics) -> None:

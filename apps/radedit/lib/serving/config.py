@@ -11,10 +11,16 @@ from types import MappingProxyType
 from typing import Final
 
 from radedit.lib.errors import ParameterError
+from radedit.lib.serving.roles import Role, User
 
 MIN_TOKEN: Final = 16  # characters; a token is guessed from the network, as often as one likes
 MB: Final = 2**20
 _TOKEN: Final = re.compile(r"[\x21-\x7e]+")  # what an Authorization header and a cookie can carry
+_OURS: Final = "radedit-"
+#: What an issuer calls the roles.
+ROLES: Final[Mapping[Role, str]] = MappingProxyType(
+    {role: f"{_OURS}{role.name.lower()}" for role in Role}
+)
 _NOT_IN_COOKIES: Final = set('",;\\')
 
 
@@ -47,12 +53,15 @@ class Oidc:
     audience : what tokens must name as `aud`: this server
     jwks : address of the issuer's public keys; "" = as the issuer's own configuration says
     user_claim : the claim that names the user, to whom jobs and decisions are put down
+    role_claim : the claim that names their roles, of which one of `ROLES` is needed; "" = all
+        are editors
     """
 
     issuer: str
     audience: str
     jwks: str = ""
     user_claim: str = "sub"
+    role_claim: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,6 +74,8 @@ class ServerConfig:
     conf : MONAI Label's `--conf` pairs; see `radedit.lib.app.RadEditApp`
     host, port : where it listens; 0 = any free port
     token : who knows it is let in; "" = there is none
+    tokens : secrets of single users, with who holds each
+    root_path : where a reverse proxy offers the server; "" = at its root
     oidc : whose signed tokens are let in; None = nobody's
     certificate, key : PEM files, both or none; with them it speaks https
     blinded_first : readers of the review page say which film is edited before they are told
@@ -80,6 +91,8 @@ class ServerConfig:
     certificate: Path | None = None
     key: Path | None = None
     blinded_first: bool = False
+    tokens: tuple[tuple[str, User], ...] = field(default=(), repr=False)
+    root_path: str = ""
 
     def __post_init__(self) -> None:
         """Refuse what would leave the door open.
@@ -95,8 +108,9 @@ class ServerConfig:
         for path in (self.certificate, self.key):
             if path is not None and not path.is_file():
                 raise ParameterError("The certificate or its key is no file; give a PEM file.")
-        if self.token:
-            _check_token(self.token)
+        for token in (self.token, *(secret for secret, _ in self.tokens)):
+            if token:
+                _check_token(token)
         if not self.is_guarded and not is_loopback(self.host):
             raise ParameterError(
                 f"{self.host} can be reached by other machines and no token is set; give "
@@ -106,7 +120,7 @@ class ServerConfig:
     @property
     def is_guarded(self) -> bool:
         """Whether a request must say who it comes from."""
-        return bool(self.token) or self.oidc is not None
+        return bool(self.token or self.tokens) or self.oidc is not None
 
 
 def config_from(
@@ -117,7 +131,7 @@ def config_from(
     Parameters
     ----------
     environ : `RADEDIT_SERVER_TOKEN`; `RADEDIT_OIDC_ISSUER`, `..._AUDIENCE`, `..._JWKS`,
-        `..._USER_CLAIM`
+        `..._USER_CLAIM`, `..._ROLE_CLAIM`
     token_file : holds the token alone; wins over the variable
 
     Returns
@@ -142,6 +156,37 @@ def config_from(
     if given and not {"issuer", "audience"} <= given.keys():
         raise ParameterError("RADEDIT_OIDC_ISSUER and RADEDIT_OIDC_AUDIENCE belong together.")
     return token, Oidc(**given) if given else None
+
+
+def read_tokens(path: Path) -> tuple[tuple[str, User], ...]:
+    """Read a file of single users' tokens: ROLE NAME TOKEN on each line, # begins a comment.
+
+    Raises
+    ------
+    ParameterError
+        The file cannot be read, or a line is something else; says which.
+    """
+    names = {name.removeprefix(_OURS): role for role, name in ROLES.items()}
+    found: dict[str, User] = {}
+    for number, line in enumerate(_read_token(path).splitlines(), start=1):
+        words = line.partition("#")[0].split()
+        if not words:
+            continue
+        if len(words) != 3 or words[0] not in names:
+            raise ParameterError(
+                f"Line {number} of the file of tokens is not ROLE NAME TOKEN with a role of "
+                f"{', '.join(names)}; mend it."
+            )
+        role, name, token = words
+        if token in found or name in {user.name for user in found.values()}:
+            raise ParameterError(
+                f"Line {number} of the file of tokens has a name or a token of another line; "
+                "give each user one of their own."
+            )
+        found[token] = User(name, names[role])
+    if not found:
+        raise ParameterError("The file of tokens is empty; write ROLE NAME TOKEN for each user.")
+    return tuple(found.items())
 
 
 def is_loopback(host: str) -> bool:

@@ -16,6 +16,7 @@ from starlette.background import BackgroundTask
 
 from radedit.lib.serving.cut_frames import cut_frames
 from radedit.lib.serving.dicom_web import PREFIX, checked_path
+from radedit.lib.serving.prefix import prefix_of
 from radedit_dicom.access import Access, Authorization
 from radedit_dicom.locate import open_archive
 
@@ -114,7 +115,7 @@ class Proxy:
         pieces: AsyncIterator[bytes] = answer.aiter_raw()
         if "json" in given.get("content-type", ""):
             given.pop("content-length", None)
-            ours = f"{str(request.base_url).rstrip('/')}{PREFIX}/"
+            ours = f"{str(request.base_url).rstrip('/')}{prefix_of(request.scope)}{PREFIX}/"
             pieces = readdressed(pieces, self._path, ours)
         return StreamingResponse(
             pieces, answer.status_code, given, background=BackgroundTask(answer.aclose)

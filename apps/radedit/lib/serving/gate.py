@@ -9,13 +9,14 @@ from urllib.parse import SplitResult, urlsplit
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from radedit.lib.serving.access import Keeper, user_of
+from radedit.lib.serving.access import Keeper
+from radedit.lib.serving.attempts import WITHIN_S, Attempts
 from radedit.lib.serving.config import is_loopback
-from radedit.lib.serving.login import COOKIE, login_page
+from radedit.lib.serving.login import COOKIE, asked_address, login_page
 from radedit.lib.serving.messages import RefusedError, header, refuse
+from radedit.lib.serving.roles import SAFE, Role, User, needed_role
 
-OPEN: Final = frozenset({"/health", "/login", "/login/style.css"})
-SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+OPEN: Final = frozenset({"/health", "/login", "/login/style.css", "/login/sign-in.js", "/logout"})
 _CHALLENGE: Final = {"www-authenticate": 'Bearer realm="radedit"'}
 _NOBODY: Final = RefusedError(
     401,
@@ -31,19 +32,28 @@ _RENAMED: Final = RefusedError(
 )
 
 
+def _not_for(role: Role) -> RefusedError:
+    return RefusedError(
+        403,
+        f"This is for the role {role.name.lower()}, which you do not have; ask whoever runs this "
+        "server.",
+    )
+
+
 class Gate:
     """Let in who holds a token; without any keeper, whoever is on this machine.
 
-    A route finds the user's name in `request.state.user`.
+    A route finds the user's name in `request.state.user` and the role in `request.state.role`.
 
     Parameters
     ----------
     app : what comes next
     keepers : who knows tokens; empty = everybody is let in
+    attempts : asked about every token
     """
 
-    def __init__(self, app: ASGIApp, keepers: Sequence[Keeper]) -> None:
-        self._app, self._keepers = app, keepers
+    def __init__(self, app: ASGIApp, keepers: Sequence[Keeper], attempts: Attempts) -> None:
+        self._app, self._keepers, self._attempts = app, keepers, attempts
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request (ASGI)."""
@@ -64,12 +74,18 @@ class Gate:
             await self._app(scope, receive, send)
             return
         token = bearer or _cookie(scope)
-        user = await user_of(token, self._keepers) if token else None
-        if user is not None:
-            scope.setdefault("state", {})["user"] = user
-            await self._app(scope, receive, send)
+        try:
+            user = await self._attempts.user(scope, token) if token else None
+        except RefusedError as why:
+            await refuse(scope, receive, send, why, {"retry-after": f"{WITHIN_S:.0f}"})
+            return
+        needed = needed_role(scope["method"], scope["path"])
+        if user is not None and user.role < needed:
+            await refuse(scope, receive, send, _not_for(needed))
+        elif user is not None:
+            await self._app(_by(scope, user), receive, send)
         elif _is_navigation(scope):
-            await login_page(scope["path"], 401)(scope, receive, send)
+            await login_page(scope, asked_address(scope), 401)(scope, receive, send)
         else:
             await refuse(scope, receive, send, _NOBODY, _CHALLENGE)
 
@@ -79,8 +95,12 @@ class Gate:
         if place is None or not is_loopback(place.hostname or ""):
             await refuse(scope, receive, send, _RENAMED)
             return
-        scope.setdefault("state", {})["user"] = ""
-        await self._app(scope, receive, send)
+        await self._app(_by(scope, User("", Role.ADMIN)), receive, send)
+
+
+def _by(scope: Scope, user: User) -> Scope:
+    scope.setdefault("state", {}).update(user=user.name, role=user.role)
+    return scope
 
 
 def _bearer(scope: Scope) -> str | None:

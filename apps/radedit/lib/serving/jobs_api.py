@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final
 
 import anyio
 import anyio.to_thread
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, HTTPException, Query, Request
 from fastapi import Path as PathParameter
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
@@ -22,6 +22,7 @@ from radedit.lib.jobs.queue import JobQueue
 from radedit.lib.serving.config import Limits
 from radedit.lib.serving.films import Films
 from radedit.lib.serving.metrics import Metrics
+from radedit.lib.serving.roles import Role
 from radedit.lib.serving.submission import job_request, parsed, schema
 from radedit.lib.sources import EMBEDDED_TASKS
 from radedit_dicom.parsing import UID_LENGTH, UID_PATTERN
@@ -164,12 +165,21 @@ def _event(name: str, data: Mapping[str, Any]) -> str:
 
 
 def _add_changes(router: APIRouter, place: JobsPlace) -> None:
+    def check_owner(job: str, request: Request) -> None:
+        owner = place.queue.get(job).request.get("user", "")
+        if request.state.role < Role.ADMIN and owner != request.state.user:
+            raise HTTPException(
+                403, "This job is somebody else's; they or an admin can cancel it or try it again."
+            )
+
     @router.delete("/jobs/{job}", summary="Cancel a job")
-    def cancel(job: JobId) -> Response:
+    def cancel(job: JobId, request: Request) -> Response:
+        check_owner(job, request)
         return JSONResponse(place.queue.cancel(job).as_json())
 
     @router.post("/jobs/{job}/retry", status_code=202, summary="Try a job again")
-    def retry(job: JobId) -> Response:
+    def retry(job: JobId, request: Request) -> Response:
+        check_owner(job, request)
         return JSONResponse(place.queue.retry(job).as_json(), 202)
 
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import re
+from html import escape
 from pathlib import Path
 from typing import Final
 
-from fastapi import FastAPI, HTTPException
+import anyio.to_thread
+from fastapi import FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse, Response
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.responses import HTMLResponse
@@ -16,12 +19,18 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from radedit.lib.serving.places import ohif_folder, viewer_folder
+from radedit.lib.serving.prefix import prefix_of
 
 _INLINE: Final = re.compile(r"<script>(.*?)</script>", re.DOTALL)
+_TEXTS: Final = frozenset({".html", ".js", ".css", ".json"})
+_AT_ROOT: Final = re.compile(
+    r'((?:href|src|content|PUBLIC_URL)="|__webpack_require__\.p = "|url\(|'
+    r'"(?:src|start_url)": ")/(?!/)'
+)
 _MISSING: Final = """\
 <!doctype html><html lang="en"><head><meta charset="utf-8"><title>RadEdit</title></head><body>
 <h1>RadEdit for hospitals</h1><p>The server runs; the OHIF viewer is not there. Run
-scripts/fetch-ohif, then start the server again. <a href="/review">The review page</a> works
+scripts/fetch-ohif, then start the server again. <a href="{prefix}/review">The review page</a> works
 without it.</p></body></html>
 """
 
@@ -52,8 +61,8 @@ def mount_viewers(app: FastAPI) -> None:
     else:
 
         @app.get("/", include_in_schema=False)
-        def missing() -> Response:
-            return HTMLResponse(_MISSING)
+        def missing(request: Request) -> Response:
+            return HTMLResponse(_MISSING.format(prefix=escape(prefix_of(request.scope))))
 
 
 class _Files(StaticFiles):
@@ -70,7 +79,8 @@ class _Viewer(_Files):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(directory=folder)
-        self._policy = _policy((folder / "index.html").read_text(encoding="utf-8"))
+        self._page = (folder / "index.html").read_text(encoding="utf-8")
+        self._policy = functools.lru_cache(8)(lambda prefix: _policy(below(self._page, prefix)))
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         try:
@@ -79,8 +89,32 @@ class _Viewer(_Files):
             if error.status_code != 404 or not _wants_page(scope):
                 raise
             answer = await super().get_response("index.html", scope)
-        answer.headers["content-security-policy"] = self._policy
+        prefix = prefix_of(scope)
+        answer.headers["content-security-policy"] = self._policy(prefix)
+        if prefix and isinstance(answer, FileResponse) and answer.status_code == 200:
+            return await anyio.to_thread.run_sync(_below, answer, prefix)
         return answer
+
+
+def below(text: str, prefix: str) -> str:
+    """Have a text of OHIF's build, which was made for the root, name what lies below a prefix.
+
+    Its page names its files and `PUBLIC_URL`, its scripts where further ones are, its styles
+    their fonts.
+    """
+    return _AT_ROOT.sub(lambda found: f"{found[1]}{prefix}/", text)
+
+
+def _below(answer: FileResponse, prefix: str) -> Response:
+    """Give a file of OHIF's as it must be below a prefix; its etag stays, its address tells."""
+    path = Path(answer.path)
+    if path.suffix not in _TEXTS:
+        return answer
+    text = path.read_text(encoding="utf-8")
+    if not _AT_ROOT.search(text):
+        return answer
+    kept = {k: v for k, v in answer.headers.items() if k not in ("content-length", "content-type")}
+    return Response(below(text, prefix), 200, kept, answer.media_type)
 
 
 def _wants_page(scope: Scope) -> bool:
