@@ -9,6 +9,7 @@ import typer
 
 from radedit.lib.commands.console import AsJson, bar, print_json, refusals
 from radedit.lib.commands.processes import processes
+from radedit.lib.json_lines import written_to
 
 bench = typer.Typer(help="Measure the program.", no_args_is_help=True)
 Workers = Annotated[
@@ -202,3 +203,27 @@ def real(
             rows, edits = measure(Editor(), model, read, progress)
         drawn = draw(edits, out.expanduser())
         print_json({"films": rows, "picture": str(drawn)}) if as_json else print(markdown(rows))
+
+
+@bench.command()
+def verdicts(
+    draws: Annotated[int, typer.Option(help="Cohorts of each cell and vendor.", min=1)] = 1000,
+    rows: Annotated[
+        int, typer.Option(help="Of them, that also go through rows as a run does.", min=0)
+    ] = 1,
+    out: Annotated[Path | None, typer.Option(help="File for every cell, as JSON.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Say how often a stress test's verdict is false, on vendors whose truth is known."""
+    with refusals():
+        import json
+
+        from radedit.lib.bench.verdict_table import markdown
+        from radedit.lib.bench.verdicts import Zoo, all_cells, judge_zoo, summary_of
+
+        with bar("cells") as progress:
+            found = judge_zoo(Zoo(draws, min(rows, draws), all_cells()), progress)
+        if out is not None:
+            with written_to("--out"):
+                out.expanduser().write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        print_json(summary_of(found)) if as_json else print(markdown(found))

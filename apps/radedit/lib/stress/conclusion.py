@@ -107,23 +107,27 @@ def measured(found: Found, effect: Effect, reading: Result | None) -> Measured:
     if not effect.is_gap:
         sham = effect.mean(effect.sham_effect)
     beyond = max(sham.low or 0.0, -(sham.high or 0.0), 0.0)
-    masked = math.inf
-    if effect.asked.label in effect.edit.removes and effect.lost_masked:
-        reference = list(effect.reference.values())
-        limit = statistics.excess(list(effect.lost_masked.values()), reference).high
-        masked = math.inf if limit is None else limit
+    done = done_of(found, effect.edit)
     lows = {name: ((reading or {}).get(name) or {}).get("low") for name in floors(criterion)}
     return Measured(
         reading={name: _number(low) for name, low in lows.items()},
-        done=_number(done_of(found, effect.edit)["share"]["low"]),
+        done=_number(done["share"]["low"]),
         part=_number(yield_of(found, effect.edit)["yield"]),
         patients=_number(float(estimate.n)),
         answers=_number(effect.answers),
         sham=_number(beyond),
         low=_number(estimate.low),
         high=_number(estimate.high),
-        masked=_number(masked),
+        grey=_number(_grey(effect).low),
+        by_dose=set(done["measured_by"]) <= {"dose"},
     )
+
+
+def _grey(effect: Effect) -> Estimate:
+    """Effect of the region filled with grey, of an edit that removes the label."""
+    if effect.asked.label not in effect.edit.removes or not effect.lost_masked:
+        return statistics.NOTHING
+    return statistics.excess(list(effect.lost_masked.values()), list(effect.reference.values()))
 
 
 def _number(value: float | None) -> intervals.Numbers:
@@ -158,8 +162,13 @@ def _met(criterion: Criterion, effect: Effect, said: str, given: Measured) -> st
         return f"at least {float(given.low):.3f} {unit} are lost, the bound is {bound}"
     if float(given.low) > criterion.at_most:
         return (
-            "what it gets wrong on the edits it gets right once the region is filled with grey, "
-            "so the edits' own traces are what it called"
+            "what it gets wrong on the edits it does not, beyond doubt, once the region is filled "
+            "with grey, so the edits' own traces may be what it called"
+        )
+    if float(given.high) <= criterion.at_most:
+        return (
+            "dose alone says what the edits did, and the film with the region filled with grey is "
+            "still called: whether the edits erased more than they say cannot be told"
         )
     if not np.isfinite(given.low):
         return "no interval stands on what was answered"

@@ -37,7 +37,7 @@ class Criterion:
     least_yield: float = 0.3
     sensitivity: float = 0.7
     specificity: float = 0.7
-    auroc: float = 0.7
+    auroc: float = 0.75
     dice: float = 0.9
     done: float = 0.5
     answers: float = 0.9

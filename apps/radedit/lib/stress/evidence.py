@@ -73,4 +73,4 @@ def did(row: Row, shams: Sequence[Row], asks_reader: bool) -> tuple[str, bool | 
     doses = [sham["dose"] for sham in shams if sham.get("dose") is not None]
     if not doses or row.get("dose") is None:
         return "", None
-    return "dose", bool(row["dose"] > TIMES_THE_SHAM * float(np.mean(doses)))
+    return "dose", bool(row["dose"] > TIMES_THE_SHAM * sum(doses) / len(doses))

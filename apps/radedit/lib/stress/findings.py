@@ -25,9 +25,8 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any, TypeVar
-
-import numpy as np
 
 from radedit.lib.stress.evidence import did
 from radedit.lib.stress.statistics import Estimate, excess, mean, mean_of, proportion
@@ -166,7 +165,7 @@ def over_seeds(per_seed: Sequence[Values]) -> Values:
     for values in per_seed:
         for subject, value in values.items():
             collected[subject].append(value)
-    return {subject: round(float(np.mean(v)), _DIGITS) for subject, v in collected.items()}
+    return {subject: round(fmean(v), _DIGITS) for subject, v in collected.items()}
 
 
 def less(one: Values, other: Values) -> Values:
@@ -179,7 +178,7 @@ def by_patient(found: Found, values: Values) -> Values:
     collected = defaultdict(list)
     for subject, value in values.items():
         collected[found.patient(subject)].append(value)
-    return {patient: round(float(np.mean(v)), _DIGITS) for patient, v in collected.items()}
+    return {patient: round(fmean(v), _DIGITS) for patient, v in collected.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -127,8 +127,8 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
     """Correct p-values of several findings or victims for their number (Holm)."""
     from statsmodels.stats.multitest import multipletests
 
-    if not p_values:
-        return {}
+    if len(p_values) < 2:
+        return dict(p_values)
     corrected = multipletests(list(p_values.values()), method="holm")[1]
     return dict(zip(p_values, map(float, corrected), strict=True))
 
