@@ -16,7 +16,7 @@ PORT ?= 8000
 PRESET ?= cpu
 FILMS ?=
 
-.PHONY: help setup demo test serve train lint clean
+.PHONY: help setup demo test serve train lint findings clean
 
 help:
 	@echo "make demo    set up, then edit a real X-ray through the server and show the result"
@@ -24,6 +24,7 @@ help:
 	@echo "make serve   set up, then serve STUDIES ($(STUDIES)) on 127.0.0.1:$(PORT) until stopped"
 	@echo "make train   set up, then train the embedded models (hours; resumable; PRESET=cpu|night|gpu, FILMS=DIR)"
 	@echo "make lint    set up, then ruff, mypy and import-linter"
+	@echo "make findings  run what was found out about other software, from nothing"
 	@echo "make setup   set up only"
 
 setup: $(STAMPS)/installed $(STAMPS)/peers $(STAMPS)/ohif
@@ -45,6 +46,11 @@ lint: setup
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
+
+findings:
+	@failed=0; for script in findings/*.sh; do \
+	    echo "== $$script"; "$$script" || { failed=1; echo "CHANGED: $$script" >&2; }; \
+	done; exit $$failed
 
 clean:
 	@rm -rf $(VENV) $(STAMPS)

@@ -81,3 +81,16 @@ def test_no_module_is_longer_than_a_sitting() -> None:
     modules = [p for root in ("apps", "dicom") for p in (REPOSITORY / root).rglob("*.py")]
     lengths = {str(p.relative_to(REPOSITORY)): len(p.read_text().splitlines()) for p in modules}
     assert {name: n for name, n in lengths.items() if n > 330} == {}
+
+
+def test_every_finding_can_be_run_and_is_listed() -> None:
+    folder = REPOSITORY / "findings"
+    scripts = sorted(folder.glob("*.sh"))
+    listed = re.findall(r"\]\(([a-z0-9-]+\.sh)\)", (folder / "README.md").read_text())
+    assert [script.name for script in scripts] == sorted(listed)
+    assert [script.name for script in scripts if not os.access(script, os.X_OK)] == []
+    for script in scripts:
+        text = script.read_text()
+        assert "assert " in text, f"{script.name} cannot fail"
+        assert "import radedit" not in text
+        assert 'pip" install' in text or "npm install" in text or "apt-get" in text, script.name
