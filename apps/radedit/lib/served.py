@@ -12,6 +12,7 @@ from typing import Final
 
 from radedit.lib.errors import ParameterError
 from radedit.lib.shelf import Shelf
+from radedit.lib.user_folders import cache_folder
 from radedit_dicom.access import Access
 from radedit_dicom.archive import Archive, Query
 from radedit_dicom.folder import FolderArchive
@@ -64,7 +65,7 @@ def served_place(studies: str, conf: Mapping[str, str]) -> ServedPlace:
     archive = open_archive(address, access)
     archive.find(Query(sop_instance_uid="2.25.0"))  # rather now than at the first request
     digest = hashlib.sha256(address.encode()).hexdigest()[:16]
-    cache = Path(conf.get("cache") or Path.home() / ".cache" / "radedit" / digest)
+    cache = Path(conf.get("cache") or cache_folder() / digest)
     shelf = Shelf(archive, scope, cache, _bytes(conf.get("cache_gb") or CACHE_GB))
     return ServedPlace(archive, open_archive(output, access) if output else archive, shelf)
 

@@ -27,6 +27,7 @@ from radedit.lib.parameters import (
 )
 from radedit.lib.remote_access import RemoteAccess, remote_access
 from radedit.lib.settings_file import COMPONENTS, read_tree
+from radedit.lib.user_folders import cache_folder
 
 __all__ = [
     "COMPONENTS",
@@ -233,7 +234,7 @@ def load_settings(environ: Mapping[str, str] | None = None) -> Settings:
 def _settings(tree: dict[str, Any]) -> Settings:
     cache, endpoint = tree.get("hub_cache"), tree.get("hub_endpoint")
     access = Access(
-        models_dir=Path(tree.get("models_dir") or _user_cache() / "models").expanduser(),
+        models_dir=Path(tree.get("models_dir") or cache_folder() / "models").expanduser(),
         allow_download=tree.get("allow_download", False),
         hub_cache=Path(cache).expanduser() if cache else None,
         hub_endpoint=endpoint or None,
@@ -309,7 +310,3 @@ def _component(where: str, values: Mapping[str, Any]) -> ComponentSpec:
         if not isinstance(file, str) or Path(file).name != file:
             raise ParameterError(f"{where}: '{file}' is not a plain file name.")
     return spec
-
-
-def _user_cache() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "radedit"

@@ -30,10 +30,31 @@ def refusals() -> Iterator[None]:
         fail("stopped; what was finished is written, nothing is half-written.")
     except (typer.Exit, typer.BadParameter):
         raise
+    except OSError as error:
+        fail(_refused_by_the_system(error))
+    except RuntimeError as error:
+        if "home directory" not in str(error):  # what pathlib says of a path with ~
+            fail(_defect(error))
+        fail("A path begins with ~, and this account, or the one named, has no home; write it out.")
     except Exception as error:  # the outermost edge: no traceback, no values
-        from radedit.lib.bulk import unexpected
+        fail(_defect(error))
 
-        fail(unexpected(error))
+
+def _refused_by_the_system(error: OSError) -> str:
+    """Say which file or folder could not be used, and why: a matter of its place, not of ours."""
+    if error.strerror is None:
+        return _defect(error)
+    where = f"'{error.filename}'" if error.filename is not None else "a file or a connection"
+    return (
+        f"The system does not let this account use {where} ({error.strerror}); see its "
+        "permissions and the space left, or name another place."
+    )
+
+
+def _defect(error: Exception) -> str:
+    from radedit.lib.bulk import unexpected
+
+    return unexpected(error)
 
 
 def fail(sentence: str) -> NoReturn:

@@ -57,13 +57,14 @@ def serve(
         from radedit.lib.serving.config import MB, Limits, ServerConfig, config_from, read_tokens
         from radedit.lib.serving.prefix import checked_root_path
         from radedit.lib.serving.run import Running, serve
+        from radedit.lib.user_folders import made
         from radedit_dicom.locate import is_server
 
         token, oidc = config_from(os.environ, token_file)
         if not is_server(studies):
             folder = Path(studies).expanduser().resolve()
-            folder.mkdir(parents=True, exist_ok=True)
-            studies = str(folder)
+            what = "films, where MONAI Label keeps its list and edits are stored,"
+            studies = str(made(folder, "--studies", what))
         limits = Limits(max_body_mb * MB)
         config = ServerConfig(
             studies, _pairs(conf or []), host, port, token, oidc, limits, certificate, key,
@@ -71,7 +72,7 @@ def serve(
             checked_root_path(root_path),
         )  # fmt: skip
         kept = (state or state_folder(studies)).expanduser().resolve()
-        kept.mkdir(parents=True, exist_ok=True, mode=0o700)
+        made(kept, "--state, or in the variable XDG_STATE_HOME", "jobs and readings", mode=0o700)
         named = database or os.environ.get(VARIABLE) or str(kept / FILE)
         try:
             serve(config, Running(kept, named, workers))

@@ -10,6 +10,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
+from radedit.lib import user_folders
 from radedit.lib.errors import JobsError, ParameterError
 from radedit.lib.jobs.tables import metadata
 
@@ -29,11 +30,16 @@ def default_database(studies: str) -> str:
 
 
 def state_folder(studies: str) -> Path:
-    """Name the folder for what is kept of a served folder or archive: its jobs, its readings."""
+    """Name the folder for what is kept of a served folder or archive: its jobs, its readings.
+
+    Raises
+    ------
+    ParameterError
+        The account has no home, and `XDG_STATE_HOME` names none.
+    """
     place = studies if "://" in studies else str(Path(studies).expanduser().resolve())
     digest = hashlib.sha256(place.encode()).hexdigest()[:16]
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
-    return state / "radedit" / digest
+    return user_folders.state_folder() / digest
 
 
 def database_url(named: str) -> sa.URL:
@@ -78,6 +84,11 @@ def open_engine(named: str) -> sa.Engine:
         with engine.connect():
             return engine
     except (sa.exc.SQLAlchemyError, OSError) as error:
+        if url.get_backend_name() == "sqlite":
+            raise JobsError(
+                f"The jobs' database '{url.database}' cannot be opened; name a file that this "
+                "account may write with --database, or in RADEDIT_JOBS_DATABASE."
+            ) from None
         raise JobsError(
             f"the jobs' database cannot be opened ({type(error).__name__}); check that it runs, "
             "its address and the password."
