@@ -14,7 +14,6 @@ from itertools import chain
 from pathlib import Path
 
 from pydicom.dataset import Dataset
-from pydicom.uid import Comprehensive3DSRStorage, SecondaryCaptureImageStorage, SegmentationStorage
 
 from radedit_dicom import vocabulary as words
 from radedit_dicom.archive import Archive, Instance, Query, Removing, instance_of
@@ -23,14 +22,10 @@ from radedit_dicom.folder import FolderArchive
 from radedit_dicom.marks import first_series_numbers
 from radedit_dicom.parsing import parse
 from radedit_dicom.provenance import Provenance, edit_uid, read_private
+from radedit_dicom.record_reading import CLASSES, read_record, reported_uids
 
 #: The objects of an edit: edited image, masks, report; their series are numbered in this order.
 KINDS = ("sc", "seg", "sr")
-_CLASSES: Mapping[str, str] = {
-    SecondaryCaptureImageStorage: "sc",
-    SegmentationStorage: "seg",
-    Comprehensive3DSRStorage: "sr",
-}
 _MODALITIES = {"SR": "sr", "SEG": "seg"} | {name: "sc" for name in words.FILM_MODALITIES}
 #: Read in this order; and removed image first, so that the masks of what is cut short remain.
 _READ, _REMOVED = ("sr", "seg", "sc"), ("sc", "sr", "seg")
@@ -47,11 +42,14 @@ class HeldEdit:
         Key as in `KINDS`; only the objects that are there.
     first_series_number : int or None
         Series number of the edited image, as written or as it follows from another object.
+    is_renamed : bool
+        True: its UIDs were replaced, as de-identification does; its report alone tells of it.
     """
 
     record: Provenance
     instances: Mapping[str, Instance]
     first_series_number: int | None = None
+    is_renamed: bool = False
 
     @property
     def is_complete(self) -> bool:
@@ -63,6 +61,8 @@ class HeldEdit:
 class _Read:
     record: Provenance
     first_series_number: int | None
+    uids: Mapping[str, str]
+    is_renamed: bool = False
 
 
 class Ledger:
@@ -78,13 +78,16 @@ class Ledger:
         self._seen: dict[str, _Read | None] = {}
         self._lock = threading.Lock()
 
-    def edits(self, scope: Query) -> list[HeldEdit]:
+    def edits(self, scope: Query, *, renamed: bool = False) -> list[HeldEdit]:
         """List the edits whose objects match, as the archive is now.
 
         Parameters
         ----------
         scope : Query
             Such as one study or one QA patient; an empty one looks at the whole archive.
+        renamed : bool
+            True: list those too whose UIDs were replaced, which are copies: their originals may
+            be elsewhere, and storing the edit again does not complete them.
 
         Returns
         -------
@@ -99,7 +102,7 @@ class Ledger:
         with self._lock:
             listing = listed(self.archive, scope)
             by_uid = {instance.sop_instance_uid: instance for instance in listing}
-            found: dict[tuple[str, str, str], HeldEdit] = {}
+            found: dict[tuple[str, ...], HeldEdit] = {}
             accounted: set[str] = set()
             for kind in _READ:
                 for instance, path in listing.items():
@@ -110,7 +113,9 @@ class Ledger:
                     if read is not None:
                         held = _held(read, by_uid)
                         accounted |= {i.sop_instance_uid for i in held.instances.values()}
-                        found[_key(read.record)] = held
+                        key = *_key(read.record), uid if read.is_renamed else ""
+                        if renamed or not read.is_renamed:
+                            found[key] = held
             return sorted(found.values(), key=lambda held: held.record.created_at)
 
     def _look(self, instance: Instance, path: Path | None) -> _Read | None:
@@ -222,8 +227,14 @@ def retract(archive: Archive, edit_id: str, scope: Query | None = None) -> list[
     ArchiveError
         The archive offers no removal, or still holds an object afterwards.
     """
-    known = Ledger(archive).edits(scope or Query())
+    known = Ledger(archive).edits(scope or Query(), renamed=True)
     held = [edit for edit in known if edit.record.edit_id == edit_id]
+    if renamed := [i for edit in held if edit.is_renamed for i in _in_order(edit)]:
+        raise ProvenanceError(
+            "The edit's objects bear other UIDs than RadEdit gave them, as de-identification does, "
+            "so nothing shows that they are unchanged; have the archive's administrator remove "
+            f"{', '.join(i.sop_instance_uid for i in renamed)}."
+        )
     if not held:
         raise ProvenanceError(
             "The archive holds no edit of that id; `radedit find` lists those it holds."
@@ -277,27 +288,31 @@ def _key(record: Provenance) -> tuple[str, str, str]:
 
 def _kind(instance: Instance) -> str | None:
     if instance.sop_class_uid:
-        return _CLASSES.get(instance.sop_class_uid)
+        return CLASSES.get(instance.sop_class_uid)
     return _MODALITIES.get(instance.modality)
 
 
 def _held(read: _Read, by_uid: Mapping[str, Instance]) -> HeldEdit:
-    uids = {kind: str(edit_uid(read.record, kind)) for kind in KINDS}
-    there = {kind: by_uid[uid] for kind, uid in uids.items() if uid in by_uid}
-    return HeldEdit(read.record, there, read.first_series_number)
+    there = {kind: by_uid[read.uids[kind]] for kind in KINDS if read.uids.get(kind) in by_uid}
+    return HeldEdit(read.record, there, read.first_series_number, read.is_renamed)
 
 
 def _read(content: Path | bytes, uid: str) -> _Read | None:
-    """Read the record of an object; None for one that is not ours, or a copy of ours."""
+    """Read the record of an object; None for one that is not ours, or a copy of no report."""
     try:
         header = parse(content, pixels=False)
-        record = read_private(header)
+        record = read_record(header)
     except DicomError:
         return None
+    uids = {kind: str(edit_uid(record, kind)) for kind in KINDS}
     for offset, kind in enumerate(KINDS):
-        if edit_uid(record, kind) == uid:
-            return _Read(record, _first_number(header, offset))
-    return None
+        if uids[kind] == uid:
+            return _Read(record, _first_number(header, offset), uids)
+    try:
+        uids = reported_uids(header)
+    except ProvenanceError:
+        return None
+    return _Read(record, None, uids, is_renamed=True) if len(uids) == len(KINDS) else None
 
 
 def _first_number(header: Dataset, offset: int) -> int | None:

@@ -273,7 +273,7 @@ def read_private(dataset: Dataset) -> Provenance:
     except KeyError:
         raise ProvenanceError(
             "The object has no provenance block, which RadEdit writes and de-identification "
-            "removes; use the original object or the report of the same edit."
+            "removes; use the original object, or the report of the same edit, which has a copy."
         ) from None
     text = value.decode("ascii", "replace") if isinstance(value, bytes) else str(value)
     return Provenance.from_json(text.rstrip("\x00 "))

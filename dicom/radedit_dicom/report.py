@@ -21,7 +21,6 @@ from pydicom.pixels.utils import pixel_array
 from pydicom.sr.codedict import codes
 
 from radedit_dicom import vocabulary as words
-from radedit_dicom.errors import ProvenanceError
 from radedit_dicom.film import Film
 from radedit_dicom.marks import mark, series_number
 from radedit_dicom.provenance import Provenance, as_rows, edit_uid
@@ -73,36 +72,6 @@ def build_report(
     )
     mark(report, provenance, study, "report")
     return report
-
-
-def read_report_provenance(report: Dataset) -> Provenance:
-    """Read the provenance back from a report, which de-identification leaves in place.
-
-    Parameters
-    ----------
-    report : pydicom.Dataset
-
-    Returns
-    -------
-    Provenance
-
-    Raises
-    ------
-    ProvenanceError
-        The report holds none, or a damaged one.
-    """
-    for item in report.iterall():
-        if item.keyword != "ContentSequence":
-            continue
-        for content in item.value:
-            names = content.get("ConceptNameCodeSequence") or [Dataset()]
-            code = (names[0].get("CodeValue"), names[0].get("CodingSchemeDesignator"))
-            if code == (words.PROVENANCE_JSON.value, words.SCHEME):
-                return Provenance.from_json(str(content.TextValue))
-    raise ProvenanceError(
-        "The report holds no provenance of an edit, which RadEdit's reports do; "
-        "use the report written beside the edited image."
-    )
 
 
 def _observer(provenance: Provenance) -> ObservationContext:

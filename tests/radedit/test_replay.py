@@ -16,7 +16,7 @@ import tiny_model
 from PIL import Image
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import JPEGBaseline8Bit
+from pydicom.uid import JPEGBaseline8Bit, generate_uid
 
 from radedit.lib.cases import Case, EditRequest
 from radedit.lib.deliver import Delivered, Outbox
@@ -26,6 +26,9 @@ from radedit.lib.pipeline import Editor
 from radedit.lib.replay import replay
 from radedit.lib.sources import FilmSources
 from radedit_dicom import decoders
+from radedit_dicom.archive import Query
+from radedit_dicom.edits import Ledger, retract
+from radedit_dicom.errors import ProvenanceError
 from radedit_dicom.film import Film, read_film
 from radedit_dicom.folder import FolderArchive
 from radedit_dicom.provenance import Provenance, pixel_sha256
@@ -331,3 +334,67 @@ def test_a_record_is_what_the_film_says(editor: Editor, source: Path) -> None:
     record: Provenance = editor.edit_batch([case_of(film, {"edit": mask(BOX)})])[0].provenance
     assert record.schema == 2
     assert record.source_decoder == ""
+
+
+def deidentified(
+    delivered: Delivered, source: Path, folder: Path, renamed: bool
+) -> dict[str, Path]:
+    """Take private attributes, descriptions and, if asked, the UIDs of instances (PS3.15)."""
+    folder.mkdir()
+    paths = {}
+    for kind, path in {**delivered.files, "film": source}.items():
+        dataset = pydicom.dcmread(path)
+        dataset.remove_private_tags()
+        for name in ("SeriesDescription", "StudyDescription", "ImageComments"):
+            if name in dataset:
+                delattr(dataset, name)
+        for element in dataset.iterall() if renamed else ():
+            if element.VR == "UI" and "Class" not in element.keyword:
+                element.value = generate_uid(entropy_srcs=[str(element.value)])
+        dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID
+        paths[kind] = folder / ("film" if kind == "film" else "") / f"{kind}.dcm"
+        paths[kind].parent.mkdir(exist_ok=True)
+        dataset.save_as(paths[kind], enforce_file_format=True)
+    return paths
+
+
+@pytest.mark.parametrize("renamed", [False, True])
+def test_an_edit_is_found_and_replayed_by_its_report_after_de_identification(
+    editor: Editor, source: Path, tmp_path: Path, renamed: bool
+) -> None:
+    masks = {"edit": mask(BOX), "keep": mask(DRAIN)}
+    delivered = made(editor, read_film(source), tmp_path / "out", case_of(read_film(source), masks))
+    paths = deidentified(delivered, source, tmp_path / "clean", renamed)
+    edit_id = delivered.summary()["edit_id"]
+
+    ledger = Ledger(FolderArchive(tmp_path / "clean"))
+    (found,) = ledger.edits(Query(), renamed=True)
+    assert (found.record.edit_id, found.is_complete, found.is_renamed) == (edit_id, True, renamed)
+    assert {kind: i.sop_instance_uid for kind, i in found.instances.items()} == {
+        kind: pydicom.dcmread(paths[kind]).SOPInstanceUID for kind in ("sc", "seg", "sr")
+    }
+    assert len(ledger.edits(Query())) == (not renamed), "a renamed copy is no edit that is there"
+    for start in ("sc", "sr"):
+        for film in (source, paths["film"]):
+            assert replay(paths[start], film, editor).identical
+    with pytest.raises(ProvenanceError, match="other UIDs" if renamed else "does not carry"):
+        retract(FolderArchive(tmp_path / "clean"), edit_id)
+    assert all(path.exists() for path in paths.values())
+
+
+def test_what_an_edit_without_its_record_lacks_is_named(
+    editor: Editor, source: Path, tmp_path: Path
+) -> None:
+    film = read_film(source)
+    delivered = made(editor, film, tmp_path / "out", case_of(film, {"edit": mask(BOX)}))
+    paths = deidentified(delivered, source, tmp_path / "clean", renamed=True)
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    report = paths["sr"].rename(elsewhere / "sr.dcm")
+    with pytest.raises(ReplayError, match="no report on it lies in its folder"):
+        replay(paths["sc"], source, editor)
+    with pytest.raises(ReplayError, match="edited image that this report is about"):
+        replay(report, source, editor)
+    image = paths["sc"].rename(elsewhere / "sc.dcm")
+    with pytest.raises(ReplayError, match="masks of this edit are in the SEG"):
+        replay(image, source, editor)

@@ -25,7 +25,7 @@ from radedit.lib.sources import FilmSources
 from radedit_dicom.film import Film, read_film
 from radedit_dicom.folder import FolderArchive
 from radedit_dicom.provenance import read_private
-from radedit_dicom.report import read_report_provenance
+from radedit_dicom.record_reading import read_report_provenance
 
 NORMAL, MASS = "No acute cardiopulmonary process", "Left lung mass"
 SIMILARITIES = ("directional_similarity", "image_image_similarity", "image_text_similarity")

@@ -25,7 +25,7 @@ from radedit_dicom.folder import FolderArchive
 from radedit_dicom.objects import Destination, build_objects, write_objects
 from radedit_dicom.pixels import Film, read_film, to_display
 from radedit_dicom.provenance import read_private
-from radedit_dicom.report import read_report_provenance
+from radedit_dicom.record_reading import read_report_provenance
 from radedit_dicom.segment_reader import read_segmentation, select_mask
 
 SOURCES = {

@@ -25,6 +25,7 @@ from radedit_dicom.folder import FolderArchive
 from radedit_dicom.parsing import parse
 from radedit_dicom.pixels import display_sha256
 from radedit_dicom.provenance import SCHEMA, Provenance, pixel_sha256, read_private
+from radedit_dicom.record_reading import read_record, reported_uids
 from radedit_dicom.segment_reader import read_segmentation
 from radedit_dicom.vocabulary import EDIT_LABEL, KEEP_LABEL
 
@@ -88,7 +89,8 @@ def replay(edited: Path, source: Path, editor: Editor, progress: Progress | None
 
     Parameters
     ----------
-    edited : the Secondary Capture; its SEG lies in the same folder or below
+    edited : the Secondary Capture, or its report; what else the edit needs (its SEG, the image of
+        a report, the report of an image without a record) lies in the same folder or below
     source : the film that it was made from
 
     Raises
@@ -99,10 +101,10 @@ def replay(edited: Path, source: Path, editor: Editor, progress: Progress | None
     DicomError
         A file cannot be read.
     """
-    result = read_film(edited, allow_synthetic=True)
-    record = read_private(result.header)
-    film = _source(source, record)
-    masks = _masks(edited.parent, film, record)
+    found = _found(edited)
+    result, record = found.image, found.record
+    film = _source(source, found)
+    masks = _masks(found)
     request = EditRequest(
         prompt=record.prompt,
         edit_mask="uploaded:edit",
@@ -144,6 +146,65 @@ def replay(edited: Path, source: Path, editor: Editor, progress: Progress | None
     return _compare(record, result.stored, next(same, rebuilt[0]), here)
 
 
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """What is left of an edit.
+
+    Attributes
+    ----------
+    folder : where its objects lie
+    segmentation : SOP Instance UID of its SEG
+    is_renamed : the record is the report's, so UIDs may be others than it names
+    """
+
+    image: Film
+    record: Provenance
+    folder: FolderArchive
+    segmentation: str
+    is_renamed: bool = False
+
+
+def _found(edited: Path) -> _Found:
+    """Find an edit by its image or its report, which de-identification leaves the record in."""
+    folder = FolderArchive(edited.parent)
+    header = parse(edited, pixels=False)
+    try:
+        uids = reported_uids(header)
+    except ProvenanceError:
+        image = read_film(edited, allow_synthetic=True)
+        try:
+            record = read_private(image.header)
+        except ProvenanceError as error:
+            return _told(folder, image, error)
+        return _Found(image, record, folder, record.seg_sop_instance_uid)
+    path = _path(folder, uids.get("sc", ""), "The edited image that this report is about is")
+    image = read_film(path, allow_synthetic=True)
+    return _Found(image, read_record(header), folder, uids.get("seg", ""), is_renamed=True)
+
+
+def _told(folder: FolderArchive, image: Film, error: ProvenanceError) -> _Found:
+    """Find the report on an image that has lost its record."""
+    for path in folder.held():
+        try:
+            header = parse(path, pixels=False)
+            uids = reported_uids(header)
+        except DicomError:
+            continue
+        if uids.get("sc") == image.sop_instance_uid:
+            return _Found(image, read_record(header), folder, uids.get("seg", ""), is_renamed=True)
+    raise ReplayError(
+        "The image has lost its record, as de-identification takes it, and no report on it lies "
+        "in its folder; put the report (a Comprehensive 3D SR) of the same edit there."
+    ) from error
+
+
+def _path(folder: FolderArchive, uid: str, what: str) -> Path:
+    instances = folder.find(Query(sop_instance_uid=uid))
+    if not instances:
+        raise ReplayError(f"{what} {uid or 'not named'}, which is not in its folder; put it there.")
+    return folder.path_of(instances[0])
+
+
 def _widths(record: Provenance) -> dict[str, int]:
     try:
         return {name: int(record.extra[name]) for name in ("band_px", "feather_px")}
@@ -164,10 +225,11 @@ class _Recorded:
         return self._masks[name]
 
 
-def _source(path: Path, record: Provenance) -> Film:
+def _source(path: Path, found: _Found) -> Film:
     """Read the film that the edit was made from, with the decoder that it was read with then."""
-    film = read_film(path)
-    if film.sop_instance_uid != record.source_sop_instance_uid:
+    film, record = read_film(path), found.record
+    # A renamed edit may have been made from what is renamed as well: its pixels decide.
+    if not found.is_renamed and film.sop_instance_uid != record.source_sop_instance_uid:
         raise ReplayError(
             f"The edit was made from the instance {record.source_sop_instance_uid}, and the "
             f"source given is {film.sop_instance_uid}; give the film it was made from."
@@ -176,7 +238,7 @@ def _source(path: Path, record: Provenance) -> Film:
         film = _read_otherwise(path, film, record)
     if record.source_display_sha256 not in ("", display_sha256(film)):
         raise ReplayError(
-            "The source has the right UID and pixels, but it is shown otherwise than when the edit "
+            "The source has the right pixels, but it is shown otherwise than when the edit "
             "was made (its window, look-up table, polarity, padding or orientation was changed); "
             "give the unchanged film."
         )
@@ -198,28 +260,22 @@ def _read_otherwise(path: Path, film: Film, record: Provenance) -> Film:
     if syntax in decoders.LOSSY and record.source_decoder not in read:
         there = record.source_decoder or "a decoder that its older record does not name"
         raise ReplayError(
-            "The source has the right UID, but its pixels are compressed with loss, and "
+            "The source's pixels are compressed with loss, and "
             f"{' and '.join(sorted(read))} here read them as other values than {there} did when "
             "the edit was made; install that decoder to replay it. If it is the same, the film "
             "itself was changed: give the unchanged one."
         )
     raise ReplayError(
-        "The source has the right UID but other pixels than the edit was made from; "
-        "give the unchanged film."
+        "The source has other pixels than the edit was made from; give the unchanged film."
     )
 
 
-def _masks(folder: Path, film: Film, record: Provenance) -> dict[str, Mask]:
-    """The edit's masks out of the SEG that its record names, checked by hash."""
-    archive = FolderArchive(folder)
-    found = archive.find(Query(sop_instance_uid=record.seg_sop_instance_uid))
-    if not found:
-        raise ReplayError(
-            f"the masks of this edit are in the SEG {record.seg_sop_instance_uid}, which is not "
-            "in the edited image's folder; put it there."
-        )
+def _masks(found: _Found) -> dict[str, Mask]:
+    """The edit's masks out of its SEG, which lies on the edited image, checked by hash."""
+    path = _path(found.folder, found.segmentation, "The masks of this edit are in the SEG")
+    record = found.record
     try:
-        segments = read_segmentation(parse(archive.path_of(found[0]), pixels=True), film)
+        segments = read_segmentation(parse(path, pixels=True), found.image)
     except DicomError as error:
         raise ReplayError(str(error)) from error
     masks = {"edit": segments.get(EDIT_LABEL), "keep": segments.get(KEEP_LABEL)}

@@ -24,7 +24,7 @@ def find(
         from radedit_dicom.edits import Ledger
 
         at = place(archive)
-        edits = Ledger(at.archive).edits(at.scope)
+        edits = Ledger(at.archive).edits(at.scope, renamed=True)
         if as_json:
             print_json({"edits": [row(edit) for edit in edits]})
         else:
@@ -62,6 +62,7 @@ def row(edit: HeldEdit) -> dict[str, Any]:
         "edit_id": record.edit_id,
         "created": record.created,
         "complete": edit.is_complete,
+        "renamed": edit.is_renamed,
         "source": record.source_sop_instance_uid,
         "study": studies[0] if len(studies) == 1 else studies,
         "uids": {kind: held.sop_instance_uid for kind, held in edit.instances.items()},
@@ -82,5 +83,8 @@ def _paragraph(edit: dict[str, Any]) -> str:
         "parameters": ", ".join(f"{name} {value}" for name, value in given.items()),
     }
     state = "" if edit["complete"] else "  INCOMPLETE: run the same edit again to complete it"
+    if edit["renamed"]:
+        state = "  under other UIDs than it was stored with, as after de-identification"
+        state += "" if edit["complete"] else "; INCOMPLETE"
     head = f"{edit['edit_id']}  {edit['created']}{state}"
     return "\n".join([head, *(f"    {name:11} {value}" for name, value in lines.items())])

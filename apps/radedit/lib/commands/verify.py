@@ -39,7 +39,9 @@ def check(
 
 
 def replay(
-    edited: Annotated[Path, typer.Argument(metavar="EDITED", help="The Secondary Capture.")],
+    edited: Annotated[
+        Path, typer.Argument(metavar="EDITED", help="The Secondary Capture, or its report.")
+    ],
     source: Annotated[Path, typer.Option(help="The film it was made from.")],
     as_json: AsJson = False,
 ) -> None:
