@@ -24,8 +24,10 @@ def studies(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def folder(studies: Path, rg1: Path) -> FilmFolder:
-    for name in ("a.dcm", "a.DCM", "a.dicom", "b.dcm.dcm", "1.2.840.dcm", "notes.txt", "a.png"):
+    for name in ("a.dcm", "a.DCM", "a.dicom", "b.dcm.dcm", "1.2.840.dcm"):
         shutil.copyfile(rg1, studies / name)
+    for name in ("notes.txt", "a.png", "notes.dcm"):
+        (studies / name).write_bytes(b"no film")
     (studies / "edited").mkdir()
     shutil.copyfile(rg1, studies / "edited" / "result.dcm")
     return FilmFolder(studies, auto_reload=False)

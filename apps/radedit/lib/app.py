@@ -107,13 +107,14 @@ class RadEditApp(MONAILabelApp):
         return found
 
     def init_datastore(self) -> Datastore:
-        """Serve the films of the archive, or those at the top of the studies folder."""
+        """Serve the films of the archive, or those of the studies folder."""
         if self._place.shelf is not None:
             return ArchivedStudies(self._place.shelf)
         return FilmFolder(
             Path(self.studies),
             auto_reload=monai_settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD,
             read_only=monai_settings.MONAI_LABEL_DATASTORE_READ_ONLY,
+            films=self._place.folder,
         )
 
     def init_infers(self) -> dict[str, InferTask]:

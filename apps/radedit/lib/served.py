@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from radedit.lib.errors import ParameterError
+from radedit.lib.folder_films import FolderFilms
 from radedit.lib.shelf import Shelf
 from radedit.lib.user_folders import cache_folder
 from radedit_dicom.access import Access
@@ -31,11 +32,13 @@ class ServedPlace:
     archive : where `seg:` finds masks
     output : where results are stored
     shelf : the films of an archive; None = a folder's are served
+    folder : the films of that folder; None = an archive is served
     """
 
     archive: Archive
     output: Archive
     shelf: Shelf | None
+    folder: FolderFilms | None = None
 
 
 def served_place(studies: str, conf: Mapping[str, str]) -> ServedPlace:
@@ -61,7 +64,8 @@ def served_place(studies: str, conf: Mapping[str, str]) -> ServedPlace:
     if not is_server(address):
         folder = Path(address)
         results = open_archive(output or str(folder / OUTPUT_FOLDER), access)
-        return ServedPlace(FolderArchive(folder), results, None)
+        films = FolderArchive(folder)
+        return ServedPlace(films, results, None, FolderFilms(films))
     archive = open_archive(address, access)
     archive.find(Query(sop_instance_uid="2.25.0"))  # rather now than at the first request
     digest = hashlib.sha256(address.encode()).hexdigest()[:16]

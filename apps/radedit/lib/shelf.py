@@ -25,6 +25,7 @@ from radedit_dicom.conformance import claims_ours
 from radedit_dicom.edits import series_numbers
 from radedit_dicom.errors import ArchiveError, DicomError
 from radedit_dicom.film import Film, read_film
+from radedit_dicom.gate import is_phantom
 from radedit_dicom.label_segmentation import About, LabelNote, build_label, note_of
 from radedit_dicom.parsing import parse
 from radedit_dicom.segment_reader import read_segmentation
@@ -252,7 +253,7 @@ class Shelf:
         if uid not in self._synthetic:
             try:
                 header = parse(self._cache.path_of(instance), pixels=False)
-                self._synthetic[uid] = claims_ours(header)
+                self._synthetic[uid] = claims_ours(header) and not is_phantom(header)
             except DicomError:
                 return False  # asked for by name, it says itself what is wrong
             self._cache.drop(instance)

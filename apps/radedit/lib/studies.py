@@ -9,24 +9,27 @@ from __future__ import annotations
 import os
 import re
 import threading
+import time
 from pathlib import Path, PurePath
 from typing import Any, Final
 
 from fastapi import HTTPException
-from monailabel.datastore.local import LocalDatastore
+from monailabel.datastore.local import DataModel, ImageLabelModel, LocalDatastore
 
-from radedit_dicom.parsing import SUFFIXES
+from radedit.lib.folder_films import FolderFilms, is_film
+from radedit_dicom.archive import instance_of
+from radedit_dicom.errors import DicomError
+from radedit_dicom.folder import FolderArchive
+from radedit_dicom.parsing import SUFFIXES, parse
 
-# LocalDatastore matches names against patterns, and those tell upper from lower case.
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-_PATTERNS = ("*.[dD][cC][mM]", "*.[dD][iI][cC][oO][mM]")
 
 
 class FilmFolder(LocalDatastore):
-    """The DICOM files at the top of a folder.
+    """The films of a folder and of the folders in it, by the ids that `FolderFilms` gives them.
 
-    An image's id is its file name with the suffix. LocalDatastore drops the suffix, and then
-    a.dcm and a.dicom, or a film and a picture of it, would be one image.
+    LocalDatastore goes by file names and drops their suffix; then a.dcm and a.dicom, or a film
+    and a picture of it, would be one image, and IM000001 none.
 
     The films are originals: over the network, none is replaced or removed, and nothing is
     written outside the folder.
@@ -36,18 +39,86 @@ class FilmFolder(LocalDatastore):
     folder : the studies; made when missing
     auto_reload : watch the folder for new films
     read_only : leave MONAI Label's own list of the folder as it is
+    films : of the folder, where somebody has looked for them already
     """
 
-    def __init__(self, folder: Path, *, auto_reload: bool = True, read_only: bool = False) -> None:
-        self._adding = threading.Lock()
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        auto_reload: bool = True,
+        read_only: bool = False,
+        films: FolderFilms | None = None,
+    ) -> None:
+        self._adding, self._listing = threading.Lock(), threading.RLock()
+        self._is_read_only = read_only
+        self._folder = films or FolderFilms(FolderArchive(folder))
+        self._films = self._folder.films()  # when last looked
         super().__init__(
-            str(folder), extensions=list(_PATTERNS), auto_reload=auto_reload, read_only=read_only
+            str(folder), extensions=["*"], auto_reload=auto_reload, read_only=read_only
         )
 
-    def _to_id(self, file: str) -> tuple[str, str]:
-        """Split a file name into id and extension; a film's name is its id, whole.
+    def list_images(self) -> list[str]:
+        """List the ids of the films, as the folder is now.
 
-        A label's name is its film's name with its own suffix behind: film.dcm.nii.gz.
+        Raises
+        ------
+        ArchiveError
+            The folder cannot be read.
+        """
+        if not self._is_read_only:
+            with self._listing:
+                self._films = self._folder.films()
+                if self._films.keys() != self._datastore.objects.keys():
+                    super().refresh()
+        listed: list[str] = super().list_images()
+        return listed
+
+    def refresh(self) -> None:
+        """Take up what has changed in the folder."""
+        with self._listing:
+            self._films = self._folder.films()
+            super().refresh()
+
+    def json(self) -> dict[str, Any]:
+        """Describe the films and their labels as MONAI Label's clients are shown them."""
+        self.list_images()
+        shown: dict[str, Any] = super().json()
+        return shown
+
+    def get_image_uri(self, image_id: str) -> str:
+        """Give the path of a film, "" if there is none of that id."""
+        self.list_images()
+        path: str = super().get_image_uri(image_id)
+        return path
+
+    def _add_non_existing_images(self) -> int:
+        """Put the films on the list that are not on it."""
+        self._init_from_datastore_file()
+        new = [image for image in self._films if image not in self._datastore.objects]
+        for image in new:
+            about = {"ts": int(time.time()), "name": self._filename(image, "")}
+            film = ImageLabelModel(image=DataModel(info=about, ext=""))
+            self._datastore.objects[image] = film
+        return len(new)
+
+    def _filename(self, image: str, extension: str) -> str:
+        """Say where a film (which has no extension here) or a label lies, from its folder on."""
+        path = None if extension else self._films.get(image)
+        return image + extension if path is None else str(path.relative_to(self._folder.folder))
+
+    def _remove_non_existing(self) -> int:
+        """Take off the list what is no film, whether there is a file of its name or not."""
+        removed: int = super()._remove_non_existing()
+        gone = [image for image in self._datastore.objects if image not in self._films]
+        for image in gone:
+            del self._datastore.objects[image]
+        return removed + len(gone)
+
+    def _to_id(self, file: str) -> tuple[str, str]:
+        """Split a file name into id and extension; that of a film is its id, whole.
+
+        A label's name is its film's id with its own suffix behind: film.dcm.nii.gz.
         """
         name = PurePath(file)
         if name.suffix.lower() in SUFFIXES:
@@ -69,7 +140,8 @@ class FilmFolder(LocalDatastore):
         check_name("image", image_id)
         if self._to_id(PurePath(image_filename).name)[1]:
             raise HTTPException(400, "The upload is no film; send a DICOM file named *.dcm.")
-        with self._adding:
+        _check_upload(Path(image_filename))
+        with self._adding, self._listing:
             place = os.path.join(self._datastore.image_path(), image_id)
             if image_id in self.list_images() or os.path.lexists(place):
                 raise HTTPException(
@@ -146,6 +218,18 @@ class FilmFolder(LocalDatastore):
         check_name("label_tag", label_tag)
         if self._datastore.label(label_id, label_tag) is None:
             raise HTTPException(404, f"There is no label '{label_tag}' of '{label_id}'.")
+
+
+def _check_upload(path: Path) -> None:
+    """Let only what is listed as a film, once it lies in the folder, come into it."""
+    try:
+        if is_film(instance_of(parse(path, pixels=False)), path):
+            return
+    except DicomError as error:
+        raise HTTPException(400, str(error)) from error
+    raise HTTPException(
+        400, "The upload is no CR or DX film, or is an edit of one; send the film itself."
+    )
 
 
 def check_name(what: str, name: object) -> None:

@@ -94,9 +94,10 @@ def test_a_film_the_archive_does_not_list_is_not_found(
 @pytest.mark.parametrize(
     "image", ["../secret.dcm", "/etc/passwd", "sub/film.dcm", "film", "film.png", "..", "a\0.dcm"]
 )
-def test_only_films_at_the_top_of_the_folder_are_found(studies: Path, image: str, ask: Ask) -> None:
-    for place in (studies.parent / "secret.dcm", studies / "film.png", studies / "film"):
-        place.write_bytes((studies / "film.dcm").read_bytes())
+def test_only_films_of_the_folder_are_found(studies: Path, image: str, ask: Ask) -> None:
+    (studies.parent / "secret.dcm").write_bytes((studies / "film.dcm").read_bytes())
+    for name in ("film.png", "film"):
+        (studies / name).write_bytes(b"no film")
     (studies / "sub").mkdir()
     (studies / "sub" / "film.dcm").write_bytes(b"")
     films = Films.open(str(studies), {}, load_settings())

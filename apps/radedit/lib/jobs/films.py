@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import io
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from radedit.lib.cases import Case, EditRequest
 from radedit.lib.deliver import Delivered, Manner, Outbox
@@ -20,9 +19,6 @@ from radedit.lib.settings import Settings
 from radedit.lib.sources import EMBEDDED_TASKS, Task
 from radedit_dicom.film import read_film
 from radedit_dicom.folder import FolderArchive
-from radedit_dicom.parsing import SUFFIXES
-
-_NAME: Final = re.compile(r"[^/\\\0]+")
 
 
 @dataclass(frozen=True)
@@ -119,12 +115,9 @@ class Films:
     def _path(self, image: str) -> Path:
         if self.place.shelf is not None:
             return self.place.shelf.path(image)
-        archive = self.place.archive
-        if isinstance(archive, FolderArchive) and _NAME.fullmatch(image):
-            path = archive.folder / image
-            if path.suffix.lower() in SUFFIXES and path.is_file():
-                return path
-        raise NotFoundError("there is no such image; GET /datastore/?output=all lists them.")
+        if self.place.folder is None:
+            raise NotFoundError("There is no such image; GET /datastore/?output=all lists them.")
+        return self.place.folder.path(image)
 
     def _tasks(self, path: Path) -> Mapping[str, Task]:
         if not self.bundles:

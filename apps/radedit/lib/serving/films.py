@@ -11,9 +11,8 @@ from fastapi import HTTPException
 
 from radedit.lib.app import RadEditApp
 from radedit.lib.errors import NotFoundError
-from radedit_dicom import vocabulary as words
+from radedit.lib.folder_films import is_film
 from radedit_dicom.archive import Instance, Query, instance_of
-from radedit_dicom.conformance import claims_ours
 from radedit_dicom.edits import HeldEdit, Ledger
 from radedit_dicom.errors import ArchiveError
 from radedit_dicom.folder import FolderArchive
@@ -51,12 +50,10 @@ class Films:
         ArchiveError
             The archive cannot be searched.
         """
-        listed = self._app.datastore().list_images()
-        if uid and self._place.shelf is None:
-            image = self._in_folder(uid)
-        elif uid:
-            image = uid
-        if image not in listed:
+        if uid and self._place.folder is not None:
+            return self._place.folder.image_of(uid)
+        image = uid or image
+        if image not in self._app.datastore().list_images():
             raise NotFoundError("There is no such film; GET /datastore/?output=all lists them.")
         return image
 
@@ -110,7 +107,7 @@ class Films:
         instance = instance_of(dataset)
         if study and instance.study_instance_uid != study:
             raise ArchiveError("The object is of another study than the address; name its own.")
-        if instance.sop_class_uid not in words.FILM_CLASSES or claims_ours(dataset):
+        if not is_film(instance, content):
             return self._place.archive.store([dataset])[0]
         if self._held(instance.sop_instance_uid):
             raise HTTPException(
@@ -127,10 +124,6 @@ class Films:
         """Look anew: objects came in past the datastore."""
         if self._place.shelf is not None:
             self._place.shelf.refresh()
-
-    def _in_folder(self, uid: str) -> str:
-        at_the_top = [path.name for path in self._held(uid) if path.parent == self._folder.folder]
-        return at_the_top[0] if at_the_top else ""
 
     def _held(self, uid: str) -> list[Path]:
         held = self._folder.held().items()
