@@ -22,12 +22,12 @@ _SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
 _STRONGER = 20  # the random decoder's contrast is too weak to be seen
 
 
-def write(folder: Path) -> Path:
+def write(folder: Path, seed: int = 11) -> Path:
     """Write a checkpoint in the layout of diffusers: 64 pixels a side, 8 latent cells."""
     from diffusers import AutoencoderKL, DDIMScheduler, UNet2DConditionModel
     from transformers import BertConfig, BertModel
 
-    torch.manual_seed(11)
+    torch.manual_seed(seed)
     UNet2DConditionModel(
         sample_size=8,
         down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
@@ -76,11 +76,11 @@ def write(folder: Path) -> Path:
     return folder
 
 
-def editor(root: Path, inversion_cache_mb: int = 64) -> Editor:
+def editor(root: Path, inversion_cache_mb: int = 64, seed: int = 11) -> Editor:
     """Give an editor whose only model is a tiny one, written below `root` unless it is there."""
     folder = root / NAME
     if not folder.is_dir():
-        write(folder)
+        write(folder, seed)
     access = Access(models_dir=root / "models", hub_cache=root / "hub")
     spec = ModelSpec(
         NAME, "random, for tests", "none", access, folder=folder, verify="on-first-use"

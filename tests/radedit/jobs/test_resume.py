@@ -10,9 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pydicom
 import pytest
 import sqlalchemy as sa
 import tiny_model
+from pydicom.dataset import Dataset
 
 from radedit.lib.jobs.batch import Batches
 from radedit.lib.jobs.films import Films
@@ -110,6 +113,47 @@ def test_a_job_killed_behind_any_step_stores_once_what_an_undisturbed_one_does(
     for last in range(1, STEPS + 3):  # each step, before storing, and behind it
         again = made(queue, editor, studies, request, last)
         assert again["pixel_sha256"] == undisturbed["pixel_sha256"], last
+
+
+@pytest.mark.parametrize("changed", ["film", "window", "model", "machine"])
+def test_a_step_of_another_film_model_or_machine_is_not_gone_on_with(
+    queue: JobQueue,
+    ask: Ask,
+    editor: Editor,
+    studies: Path,
+    tmp_path: Path,
+    make_dataset: Callable[..., Dataset],
+    monkeypatch: pytest.MonkeyPatch,
+    changed: str,
+) -> None:
+    """Between the kill and the next attempt; the same name then stands for something else."""
+    request = ask(prompt=tiny_model.PROMPT, parameters={"steps": 4, "skip": 0.3, "seed": 1})
+    job = queue.submit(request)[0].id
+    with pytest.raises(sa.exc.OperationalError):
+        run(queue, editor, studies, job, STEPS - 1)
+    if changed == "film":
+        pixels = np.random.default_rng(6).integers(0, 4096, (240, 200))
+        make_dataset(pixels).save_as(studies / "film.dcm", enforce_file_format=True)
+    elif changed == "window":
+        film = pydicom.dcmread(studies / "film.dcm")
+        film.WindowCenter, film.WindowWidth = 1500, 2500
+        film.save_as(studies / "film.dcm")
+    elif changed == "model":
+        editor = tiny_model.editor(tmp_path / "other", seed=12)
+    else:
+        monkeypatch.setattr("platform.python_version", lambda: "3.99.0")
+    calls: list[int] = []
+    hook = editor.backbone().unet.register_forward_pre_hook(lambda *_: calls.append(1))
+    run(queue, editor, studies, job)
+    hook.remove()
+    found = queue.get(job)
+    assert (found.state, found.error) == ("done", None)
+    assert found.result is not None
+    assert len(calls) >= STEPS, "it began anew"
+    queue.discard(job)
+    shutil.rmtree(studies / "edited")
+    again = made(queue, editor, studies, request)
+    assert found.result["pixel_sha256"] == again["pixel_sha256"]
 
 
 _KILLED = """

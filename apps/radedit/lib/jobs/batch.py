@@ -7,6 +7,8 @@ empty by then, because its job ended, is filled with another job's case.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
 import time
 from collections import defaultdict
@@ -16,6 +18,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import sqlalchemy as sa
 import torch
+from numpy.typing import NDArray
 
 from radedit.lib.batch.memory import is_out_of_memory, release_memory
 from radedit.lib.bulk import unexpected
@@ -25,18 +28,26 @@ from radedit.lib.errors import RadEditError
 from radedit.lib.jobs.films import Films
 from radedit.lib.jobs.turns import ALONE_AFTER, MOST_FRUITLESS, Checkpoint, Taken, Turn
 from radedit.lib.pipeline import Edited, Editor
+from radedit.lib.record import this_platform
 from radedit_dicom.errors import DicomError
 
+DIGEST_BYTES = 16  # in front of a checkpoint's values
 ASK_S = 0.2  # how often it is asked, between two calls of the network, whether to go on
 logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Ready:
-    """A job with its film read and its masks drawn."""
+    """A job with its film read and its masks drawn.
+
+    Attributes
+    ----------
+    digest : of all that its steps follow from; see `signed`
+    """
 
     job: Taken
     prepared: Prepared
+    digest: bytes
 
     @property
     def id(self) -> str:
@@ -69,7 +80,7 @@ class Batches:
         for job in taken:
             ready = self._ready(turn, job)
             if ready is not None:
-                mark, alone = job.checkpoint, job.id if job.fruitless >= ALONE_AFTER else ""
+                mark, alone = ready.job.checkpoint, job.id if job.fruitless >= ALONE_AFTER else ""
                 step, size = (0, 0) if mark is None else (mark.step, mark.batch)
                 groups[step, size, alone].append(ready)
         for (_, size, _), group in groups.items():
@@ -87,13 +98,18 @@ class Batches:
         try:
             request = job.request
             prepared = self.editor.prepare(self.films.case(request))
+            edit_id = self.editor.edit_id(prepared)
+            digest = self._digest(prepared, edit_id)
+            if job.checkpoint is not None and not job.checkpoint.delta.startswith(digest):
+                logger.info("job %s begins anew: its last step is of another edit", job.id)
+                turn.forget([job.id])
+                job = replace(job, checkpoint=None)
             if job.checkpoint is None:
-                edit_id = self.editor.edit_id(prepared)
                 held = self.films.held(prepared.case, edit_id, request.study_mode)
                 if held is not None:
                     turn.finish(job.id, held)
                     return None
-            return Ready(job, prepared)
+            return Ready(job, prepared, digest)
         except sa.exc.SQLAlchemyError:
             raise
         except Exception as error:  # the outermost edge of one job
@@ -137,7 +153,8 @@ class Batches:
         for one in group:
             table[seats[one.id]] = one
         turn.begin(list(seats), self._steps(group[0]))
-        course = Course(_hooks(turn, seats, size), _resume(table))
+        digests = {one.id: one.digest for one in group}
+        course = Course(_hooks(turn, seats, size, digests), _resume(table))
         results = self.editor.edit_batch([one.prepared for one in table], course=course)
         for one in group:
             self._store(turn, one, results[seats[one.id]])
@@ -157,6 +174,12 @@ class Batches:
         result["seconds"]["store"] = round(time.perf_counter() - began, 3)
         turn.finish(one.id, result)
         logger.info("job %s is done", one.id)
+
+    def _digest(self, prepared: Prepared, edit_id: str) -> bytes:
+        """Digest the edit, and what its last bits depend on beside it."""
+        run = self.editor.run_of(prepared.case.request.model)
+        parts = [edit_id, dict(this_platform(run))]
+        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).digest()[:DIGEST_BYTES]
 
     def _steps(self, one: Ready) -> int:
         backbone = self.editor.backbone(one.prepared.case.request.model)
@@ -181,12 +204,22 @@ def _resume(table: Sequence[Ready]) -> Resume | None:
     deltas = []
     for one, mark in zip(table, marks, strict=True):
         side = one.prepared.edit_cells.shape
-        values = np.frombuffer(mark.delta, "<f4").reshape(-1, *side)
+        values = np.frombuffer(mark.delta, "<f4", offset=DIGEST_BYTES).reshape(-1, *side)
         deltas.append(torch.from_numpy(values.copy()))
     return Resume(marks[0].step, torch.stack(deltas))
 
 
-def _hooks(turn: Turn, seats: Mapping[str, int], size: int) -> Hooks:
+def signed(digest: bytes, values: NDArray[np.float32]) -> bytes:
+    """Give a step as bytes: what it follows from, then float32, little-endian, [C, h, w].
+
+    The film, a mask in the archive, the model or the machine may be others by the time that a job
+    goes on. A step of another edit must not be gone on with, and what another machine computed
+    would not be what the record of the edit says.
+    """
+    return digest + values.tobytes()
+
+
+def _hooks(turn: Turn, seats: Mapping[str, int], size: int, digests: Mapping[str, bytes]) -> Hooks:
     """Keep every step, and stop when no job of the batch is ours to run any more."""
     asked = time.monotonic()
     kept = 0
@@ -195,7 +228,8 @@ def _hooks(turn: Turn, seats: Mapping[str, int], size: int) -> Hooks:
         nonlocal asked, kept
         values = delta.detach().to("cpu", torch.float32).numpy().astype("<f4", copy=False)
         marks = {
-            job: Checkpoint(done, seat, size, values[seat].tobytes()) for job, seat in seats.items()
+            job: Checkpoint(done, seat, size, signed(digests[job], values[seat]))
+            for job, seat in seats.items()
         }
         asked, kept = time.monotonic(), done
         if not turn.step(done, marks):

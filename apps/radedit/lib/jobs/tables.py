@@ -58,7 +58,7 @@ checkpoints: Final = sa.Table(
     sa.Column("step", sa.Integer, nullable=False),
     sa.Column("seat", sa.Integer, nullable=False),
     sa.Column("batch", sa.Integer, nullable=False),
-    sa.Column("delta", sa.LargeBinary, nullable=False),  # float32, little-endian, [C, h, w]
+    sa.Column("delta", sa.LargeBinary, nullable=False),  # see `batch.signed`
 )
 
 workers: Final = sa.Table(

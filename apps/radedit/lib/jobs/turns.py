@@ -29,7 +29,13 @@ ALONE_AFTER: Final = 2  # from then on it runs alone, so that no other job ends 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """The last finished step of a job: delta is float32, little-endian, [C, h, w]."""
+    """The last finished step of a job.
+
+    Attributes
+    ----------
+    step, seat, batch : what was done, and where in a batch of what size
+    delta : bytes that the edit goes on from
+    """
 
     step: int
     seat: int
