@@ -21,6 +21,7 @@ A bare path may hold "-", so write blanks around the operators that follow one.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from radedit.lib.errors import MaskError
@@ -117,6 +118,18 @@ def parse(text: str) -> Node:
             "draw the mask into a file instead."
         )
     return _Parser(text).whole()
+
+
+def sources_of(node: Node) -> Iterator[Source]:
+    """Give every mask of an expression that something else provides."""
+    match node:
+        case Source():
+            yield node
+        case Union(left, right) | Difference(left, right):
+            yield from sources_of(left)
+            yield from sources_of(right)
+        case Inverse(inner) | Dilated(inner, _, _):
+            yield from sources_of(inner)
 
 
 class _Parser:

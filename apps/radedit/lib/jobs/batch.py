@@ -107,7 +107,9 @@ class Batches:
             if job.checkpoint is None:
                 held = self.films.held(prepared.case, edit_id, request.study_mode)
                 if held is not None:
-                    turn.finish(job.id, held)
+                    known = job.result or {}
+                    same = known.get("edit_id") == held["edit_id"]
+                    turn.finish(job.id, known if same else held)
                     return None
             return Ready(job, prepared, digest)
         except sa.exc.SQLAlchemyError:

@@ -8,7 +8,7 @@ from typing import Final
 
 from radedit.lib.errors import MaskError, NotFoundError, ParameterError, PromptError
 from radedit.lib.jobs.model import JobRequest
-from radedit.lib.mask_grammar import parse
+from radedit.lib.mask_grammar import parse, sources_of
 from radedit.lib.parameters import validate_parameters
 from radedit.lib.settings import Settings
 
@@ -42,6 +42,12 @@ def plan_of(request: JobRequest, settings: Settings) -> str:
             parse(expression)
     _check_masks(request)
     return json.dumps([model.name, *p.shared])
+
+
+def comes_from_outside(request: JobRequest) -> bool:
+    """Tell whether a mask may be another one by now: it is neither drawn nor sent with it."""
+    expressions = [e for e in (request.edit_mask, request.keep_mask) if e is not None]
+    return any(s.kind != "uploaded" for e in expressions for s in sources_of(parse(e)))
 
 
 def _check_masks(request: JobRequest) -> None:

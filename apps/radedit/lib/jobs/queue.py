@@ -10,7 +10,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 
 from radedit.lib.errors import JobsError, JobStateError, NotFoundError, ParameterError
-from radedit.lib.jobs.checks import plan_of
+from radedit.lib.jobs.checks import comes_from_outside, plan_of
 from radedit.lib.jobs.database import insert_of, migrate, now, open_engine
 from radedit.lib.jobs.model import EDIT, ENDED, STATES, STORING, Job, JobRequest, State
 from radedit.lib.jobs.tables import checkpoints, job_of, jobs, masks, workers
@@ -74,7 +74,10 @@ class JobQueue:
     def submit(self, request: JobRequest) -> tuple[Job, bool]:
         """Queue a request, or find the job that it is already; True = newly made.
 
-        It is accepted when this returns: from then on it ends once, whatever is killed.
+        It is accepted when this returns: from then on it ends once, whatever is killed. A job that
+        is done is queued again where the same words may by now ask for another edit: a mask comes
+        from the archive, a task or a server, or the model's defaults were changed. It ends with
+        the result that it has where they do not.
 
         Raises
         ------
@@ -93,10 +96,23 @@ class JobQueue:
         with self._talk() as connection:
             new = connection.execute(insert).first() is not None
             if new:
-                for name, png in request.masks.items():
-                    connection.execute(masks.insert().values(job=request.id, name=name, png=png))
+                self._add_masks(connection, request)
                 self._enqueue(connection, request.id, ticket)
+        if not new:
+            self._renew(request, plan)
         return self.get(request.id), new
+
+    def _renew(self, request: JobRequest, plan: str) -> None:
+        stale = jobs.c.state == "done"
+        if not comes_from_outside(request):
+            stale = sa.and_(stale, jobs.c.plan != plan)
+        fresh = {"queued": now(self.engine), "ended": None, "fruitless": 0, "plan": plan}
+        self._again(request.id, stale, request, **fresh)
+
+    def _add_masks(self, connection: sa.Connection, request: JobRequest) -> None:
+        for name, png in request.masks.items():
+            insert = insert_of(self.engine)(masks).values(job=request.id, name=name, png=png)
+            connection.execute(insert.on_conflict_do_nothing())
 
     def get(self, job: str) -> Job:
         """Look one job up.
@@ -263,7 +279,13 @@ class JobQueue:
                 "the jobs' database does not answer; nothing was changed, try again."
             ) from None
 
-    def _again(self, job: str, if_so: sa.ColumnElement[bool], **values: Any) -> bool:
+    def _again(
+        self,
+        job: str,
+        if_so: sa.ColumnElement[bool],
+        request: JobRequest | None = None,
+        **values: Any,
+    ) -> bool:
         ticket = uuid4().hex
         change = {
             **values, "state": "queued", "stage": "", "ticket": ticket, "turn": None,
@@ -278,6 +300,8 @@ class JobQueue:
             shared = sa.and_(checkpoints.c.batch > 1, checkpoints.c.step < jobs.c.total)
             of_job = sa.select(jobs.c.id).where(jobs.c.id == job, shared)
             connection.execute(checkpoints.delete().where(checkpoints.c.job.in_(of_job)))
+            if request is not None:
+                self._add_masks(connection, request)
             self._enqueue(connection, job, ticket)
         return True
 

@@ -82,7 +82,7 @@ def job_of(row: sa.Row[Any]) -> Job:
         total=row.total,
         stage=row.stage,
         attempts=row.attempts,
-        result=row.result,
+        result=row.result if row.state == "done" else None,  # not while it is looked at anew
         error=row.error,
         created=moment(row.created),
         started=moment(row.started),

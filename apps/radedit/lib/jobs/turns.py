@@ -45,12 +45,13 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Taken:
-    """A job that this turn runs."""
+    """A job that this turn runs; `result` is that of an earlier time it was done."""
 
     id: str
     request: JobRequest
     fruitless: int
     checkpoint: Checkpoint | None
+    result: Mapping[str, Any] | None = None
 
 
 class Turn:
@@ -127,7 +128,13 @@ class Turn:
             for mark in connection.execute(sa.select(checkpoints).where(checkpoints.c.job.in_(ids)))
         }
         return [
-            Taken(row.id, _request(row.request, pngs[row.id]), row.fruitless, marks.get(row.id))
+            Taken(
+                row.id,
+                _request(row.request, pngs[row.id]),
+                row.fruitless,
+                marks.get(row.id),
+                row.result,
+            )
             for row in rows
         ]
 
