@@ -107,7 +107,7 @@ class JobQueue:
         if not comes_from_outside(request):
             stale = sa.and_(stale, jobs.c.plan != plan)
         fresh = {"queued": now(self.engine), "ended": None, "fruitless": 0, "plan": plan}
-        self._again(request.id, stale, request, **fresh)
+        self._again(request.id, stale, fresh, request)
 
     def _add_masks(self, connection: sa.Connection, request: JobRequest) -> None:
         for name, png in request.masks.items():
@@ -222,7 +222,7 @@ class JobQueue:
         """
         ended = jobs.c.state.in_(("failed", "cancelled"))
         fresh = {"queued": now(self.engine), "error": None, "ended": None, "fruitless": 0}
-        again = self._again(job, ended, **fresh)
+        again = self._again(job, ended, fresh)
         found = self.get(job)
         if not again:
             raise JobStateError(f"the job is {found.state}; only a failed or cancelled one can be.")
@@ -283,12 +283,12 @@ class JobQueue:
         self,
         job: str,
         if_so: sa.ColumnElement[bool],
+        values: Mapping[str, Any] | None = None,
         request: JobRequest | None = None,
-        **values: Any,
     ) -> bool:
         ticket = uuid4().hex
         change = {
-            **values, "state": "queued", "stage": "", "ticket": ticket, "turn": None,
+            **(values or {}), "state": "queued", "stage": "", "ticket": ticket, "turn": None,
             "runner": None, "version": jobs.c.version + 1,
         }  # fmt: skip
         with self._talk() as connection:
