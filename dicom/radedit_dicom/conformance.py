@@ -2,60 +2,22 @@
 
 from __future__ import annotations
 
-import re
-import shutil
-import subprocess
 from collections.abc import Callable
-from dataclasses import dataclass
-from enum import StrEnum
 from pathlib import Path
 
 from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage, SegmentationStorage
 
 from radedit_dicom import vocabulary as words
-from radedit_dicom.errors import ConformanceError, DicomError
+from radedit_dicom.dciodvfy import Finding, Severity, run_dciodvfy
+from radedit_dicom.errors import DicomError
 from radedit_dicom.film import read_film
 from radedit_dicom.gate import is_phantom
 from radedit_dicom.parsing import parse
 from radedit_dicom.provenance import pixel_sha256, read_private
 from radedit_dicom.vocabulary import LABEL_MAP_CLASS
 
-TIMEOUT_S = 120.0
-#: dciodvfy's dictionary of 2022 does not know SyntheticData (0008,001C); nothing else passes.
-_ALLOWED = re.compile(
-    r"Error - Attribute with an even group number is not a recognized standard attribute - "
-    r"\(0x0008,0x001c\)\s+(\?|CS)\s*(Synthetic Data)?\s*"
-)
-#: What dciodvfy quotes may be patient data, save the names of attributes.
-_QUOTED = re.compile(r"(?<!attribute )(?<!Element=)(?<!Module=)<[^>]*>")
 _REPORT_CLASS = "1.2.840.10008.5.1.4.1.1.88.34"
-
-
-class Severity(StrEnum):
-    """How bad a finding is; only ERROR fails the gate."""
-
-    ERROR = "error"
-    WARNING = "warning"
-    ALLOWED = "allowed"
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing found in a file.
-
-    Attributes
-    ----------
-    severity : Severity
-    rule : str
-        ``dciodvfy`` or the name of one of our rules.
-    sentence : str
-        What is wrong. From dciodvfy it is the tool's line with quoted values taken out.
-    """
-
-    severity: Severity
-    rule: str
-    sentence: str
 
 
 def check_file(path: Path) -> list[Finding]:
@@ -118,48 +80,6 @@ def passes(findings: list[Finding]) -> bool:
     return all(finding.severity is not Severity.ERROR for finding in findings)
 
 
-def run_dciodvfy(path: Path) -> list[Finding]:
-    """Run dciodvfy (package dicom3tools) on a file.
-
-    Parameters
-    ----------
-    path : pathlib.Path
-
-    Returns
-    -------
-    list of Finding
-        Its errors and warnings; the one about (0008,001C) as ALLOWED.
-
-    Raises
-    ------
-    ConformanceError
-        dciodvfy is not installed or did not finish.
-    """
-    tool = shutil.which("dciodvfy")
-    if tool is None:
-        raise ConformanceError(
-            "The program dciodvfy was not found, and nothing can be called valid without it; "
-            "install the package dicom3tools."
-        )
-    try:
-        done = subprocess.run(
-            [tool, str(path.resolve())], capture_output=True, timeout=TIMEOUT_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise ConformanceError(
-            f"The program dciodvfy did not finish ({type(error).__name__}); "
-            "run it by hand on the file."
-        ) from None
-    lines = (done.stdout + b"\n" + done.stderr).decode("utf-8", "replace").splitlines()
-    findings = [finding for line in lines if (finding := _finding(line)) is not None]
-    findings = list(dict.fromkeys(findings))
-    if done.returncode not in (0, 1) or (done.returncode == 1 and not findings):
-        findings.append(
-            Finding(Severity.ERROR, "dciodvfy", f"dciodvfy ended with status {done.returncode}")
-        )
-    return findings
-
-
 def check_dataset(dataset: Dataset) -> list[Finding]:
     """Check an object against our own rules.
 
@@ -182,15 +102,6 @@ def check_dataset(dataset: Dataset) -> list[Finding]:
         if not holds(dataset):
             broken.append(Finding(Severity.ERROR, name, sentence))
     return broken
-
-
-def _finding(line: str) -> Finding | None:
-    if _ALLOWED.fullmatch(line.strip()):
-        return Finding(Severity.ALLOWED, "dciodvfy", line.strip())
-    for severity, word in ((Severity.ERROR, "Error - "), (Severity.WARNING, "Warning - ")):
-        if word in line:
-            return Finding(severity, "dciodvfy", _QUOTED.sub("<...>", line.strip()))
-    return None
 
 
 def _has_provenance(dataset: Dataset) -> bool:

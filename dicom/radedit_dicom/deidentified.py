@@ -12,16 +12,14 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from radedit_dicom.errors import UnsupportedImageError
+from radedit_dicom.examination import frontal_view
 from radedit_dicom.film import Film
 
 #: What says which way the film lies, how large its pixels are and how it is displayed.
 _COPIED: Final = (
     "SOPClassUID",
     "Modality",
-    "BodyPartExamined",
-    "ViewPosition",
     "PatientOrientation",
-    "SamplesPerPixel",
     "PhotometricInterpretation",
     "Rows",
     "Columns",
@@ -100,8 +98,9 @@ def deidentified(film: Film) -> Dataset:
         items = [_part(item, parts) for item in header.get(name) or []]
         if items:
             setattr(copied, name, items)
-    if "BodyPartExamined" not in copied and "AnatomicRegionSequence" not in copied:
-        copied.BodyPartExamined = "CHEST"  # as a description said, or it were no film
+    # As another server knows them, in whatever words this film said so.
+    copied.BodyPartExamined, copied.ViewPosition = "CHEST", frontal_view(header)
+    copied.SamplesPerPixel = 1
     for name in _EMPTY:
         setattr(copied, name, None)
     for name in ("StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"):

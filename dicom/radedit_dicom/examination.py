@@ -32,11 +32,11 @@ _CHEST_REGIONS = frozenset(
     | {("T-D3000", "SNM3"), ("T-28000", "SRT")}
 )
 #: View codes (value, scheme) of frontal films: SNOMED CT and its SRT forerunner (CID 4010).
-_FRONTAL_VIEWS = frozenset(
-    {("399348003", "SCT"), ("272479007", "SCT"), ("399033003", "SCT")}
-    | {("R-10206", scheme) for scheme in ("SRT", "SNM3")}
-    | {("R-10214", "SRT"), ("R-10214", "SNM3"), ("R-40888", "SRT"), ("R-10202", "SRT")}
+_AP_VIEWS = frozenset({("399348003", "SCT"), ("R-10206", "SRT"), ("R-10206", "SNM3")})
+_PA_VIEWS = frozenset(
+    {("272479007", "SCT"), ("R-40888", "SRT"), ("R-10214", "SRT"), ("R-10214", "SNM3")}
 )
+_FRONTAL_VIEWS = _AP_VIEWS | _PA_VIEWS | {("399033003", "SCT"), ("R-10202", "SRT")}
 
 
 class _View(Enum):
@@ -122,6 +122,26 @@ def check_view(header: Dataset) -> None:
         )
     if not position and not codes:
         _check_described(header, any(toward))
+
+
+def frontal_view(header: Dataset) -> str:
+    """Give the view of a film that `check_view` lets pass, in a value that it lets pass again.
+
+    Returns
+    -------
+    str
+        AP or PA as far as that is said anywhere on the film, else FRONTAL.
+    """
+    codes = set(_codes(header, "ViewCodeSequence"))
+    for view, phrases, coded in (("AP", words.AP, _AP_VIEWS), ("PA", words.PA, _PA_VIEWS)):
+        if phrases.are_in(header.get("ViewPosition")) or codes & coded:
+            return view
+    for names in (_FILM_TEXTS, _STUDY_TEXTS):
+        texts = [header.get(name) for name in names]
+        is_ap, is_pa = (any(map(phrases.are_in, texts)) for phrases in (words.AP, words.PA))
+        if is_ap != is_pa:
+            return "AP" if is_ap else "PA"
+    return "FRONTAL"
 
 
 def _check_described(header: Dataset, is_oriented: bool) -> None:

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_frames
+from pydicom.encaps import encapsulate, generate_frames
 
+from radedit_dicom.codestream import codestream_size, mended
 from radedit_dicom.decoders import read_pixels, truncated
 from radedit_dicom.errors import UnsupportedImageError
 from radedit_dicom.gate import check_film, is_native
@@ -190,10 +191,10 @@ def _decode(dataset: Dataset, decoder: str) -> tuple[Stored, str]:
             "The object has no pixel data, although its header describes an image; "
             "fetch the complete object."
         )
-    if is_native(dataset.file_meta.TransferSyntaxUID):
-        _check_native_length(dataset)
-    else:
-        _check_codestream(dataset)
+    native = is_native(dataset.file_meta.TransferSyntaxUID)
+    frame = _native_frame(dataset) if native else _packed_frame(dataset)
+    dataset.add_new("PixelData", dataset["PixelData"].VR, frame)
+    dataset.SamplesPerPixel = 1  # as admitted; it may be absent
     values, read_by = read_pixels(dataset, decoder)
     if values.shape != (dataset.Rows, dataset.Columns):
         raise truncated("another size")
@@ -210,22 +211,28 @@ def _masked(values: NDArray[Any], bits_stored: int, signed: bool) -> Stored:
     return (bits ^ sign) - sign
 
 
-def _check_native_length(dataset: Dataset) -> None:
+def _native_frame(dataset: Dataset) -> bytes:
+    """Give the samples without what follows them: less than a row of it is no row too few."""
     expected = int(dataset.Rows) * int(dataset.Columns) * int(dataset.BitsAllocated) // 8
-    found = len(dataset.PixelData)
-    if found not in (expected, expected + expected % 2):
+    found, row = len(dataset.PixelData), expected // int(dataset.Rows)
+    if not expected <= found < expected + max(row, 2):
+        said = "the file is truncated or damaged" if found < expected else "they hold another image"
         raise UnsupportedImageError(
             f"The pixel data hold {found} bytes, but {expected} are needed for "
-            f"{dataset.Rows} x {dataset.Columns} pixels; the file is truncated or damaged, "
-            "fetch it again."
+            f"{dataset.Rows} x {dataset.Columns} pixels; {said}, fetch it again."
         )
+    return bytes(dataset.PixelData[:expected]) + b"\0" * (expected % 2)
 
 
-def _check_codestream(dataset: Dataset) -> None:
-    """Compare the size inside a compressed frame with the header, before decoding it."""
+def _packed_frame(dataset: Dataset) -> bytes:
+    """Give the compressed frame, of which decoders take more than the standard allows.
+
+    The size inside is compared with the header before anything is decoded.
+    """
     try:
         frame = next(generate_frames(dataset.PixelData, number_of_frames=1))
         size = codestream_size(frame)
+        whole = mended(frame)
     except (StopIteration, ValueError, LookupError, struct.error, EOFError) as error:
         raise truncated(type(error).__name__) from None
     # JPEG, JPEG-LS and JPEG 2000 all end with FFD9; some decoders fill in what is missing.
@@ -236,32 +243,7 @@ def _check_codestream(dataset: Dataset) -> None:
             f"The compressed pixels are {size[0]} x {size[1]}, but the header declares "
             f"{dataset.Rows} x {dataset.Columns}; the file is damaged, fetch it again."
         )
-
-
-def codestream_size(frame: bytes) -> tuple[int, int] | None:
-    """Rows and columns as a JPEG, JPEG-LS or JPEG 2000 codestream declares them.
-
-    Source: ISO/IEC 10918-1 B.2.2 (SOFn), 14495-1 C.2.2 (SOF55), 15444-1 A.5.1 (SIZ). None
-    for anything else (RLE, whose output is bounded by the header).
-    """
-    start = frame.find(b"\xff\x4f\xff\x51")
-    if start >= 0 and (start == 0 or frame[4:8] == b"jP  "):
-        right, bottom, left, top = struct.unpack_from(">4I", frame, start + 8)
-        return bottom - top, right - left
-    if not frame.startswith(b"\xff\xd8"):
-        return None
-    position = 2
-    while True:
-        while frame[position] == 0xFF and frame[position + 1] == 0xFF:
-            position += 1
-        marker, length = struct.unpack_from(">HH", frame, position)
-        is_sof = 0xFFC0 <= marker <= 0xFFCF and marker not in (0xFFC4, 0xFFC8, 0xFFCC)
-        if is_sof or marker == 0xFFF7:
-            rows, columns = struct.unpack_from(">HH", frame, position + 5)
-            return rows, columns
-        if marker < 0xFF01 or marker == 0xFFDA:
-            raise ValueError("no frame header")
-        position += 2 + length
+    return bytes(dataset.PixelData) if whole == frame else encapsulate([whole])
 
 
 def positive_pair(header: Dataset, keyword: str) -> tuple[float, float] | None:

@@ -70,13 +70,16 @@ NOT_CHEST = _phrases("""
     COLONNA, COLUMNA, COLONNE, ZEBR*, KREGOSLUP*, ПОЗВОН*, РЕБР*, ГРУДИН*,
     *胸椎*, *胸骨*, *胸腰*, *胸锁*, *胸鎖*, *肋*, *흉추*, *늑골*
 """)
-FRONTAL = _phrases("""
-    AP, PA, A P, P A, FRONTAL, FRONTALE, FACE, FRENTE,
-    POSTERO ANTERIOR*, POSTEROANTERIOR*, POSTERIOR ANTERIOR,
-    ANTERO POSTERIOR*, ANTEROPOSTERIOR*, ANTERIOR POSTERIOR, PRZEDNIO TYLN*, TYLNO PRZEDN*,
-    ПРЯМ*, ПЕРЕДНЕ ЗАДН*, ПЕРЕДНЕЗАДН*, ЗАДНЕ ПЕРЕДН*, ЗАДНЕПЕРЕДН*,
-    *正位*, *正面*, *后前位*, *後前位*, *前后位*, *前後位*, *정면*
-""")
+_AP = """
+    AP, A P, ANTERO POSTERIOR*, ANTEROPOSTERIOR*, ANTERIOR POSTERIOR, PRZEDNIO TYLN*,
+    ПЕРЕДНЕ ЗАДН*, ПЕРЕДНЕЗАДН*, *前后位*, *前後位*
+"""
+_PA = """
+    PA, P A, POSTERO ANTERIOR*, POSTEROANTERIOR*, POSTERIOR ANTERIOR, TYLNO PRZEDN*,
+    ЗАДНЕ ПЕРЕДН*, ЗАДНЕПЕРЕДН*, *后前位*, *後前位*
+"""
+AP, PA = _phrases(_AP), _phrases(_PA)
+FRONTAL = _phrases(f"{_AP}, {_PA}, FRONTAL, FRONTALE, FACE, FRENTE, ПРЯМ*, *正位*, *正面*, *정면*")
 LATERAL = _phrases("""
     LAT, LATERAL, LATERALE, LATERAAL, LATERALIS, LATERO LATERAL*, LL, RL, LLAT, RLAT,
     SEITL*, PROFIL, PERFIL, BOCZN*, BOCNI*, БОКОВ*, БІЧН*, *侧位*, *側位*, *侧面*, *側面*, *측면*

@@ -32,11 +32,21 @@ from radedit_dicom.errors import NotDicomError, UnsupportedImageError
 SUFFIXES = (".dcm", ".dicom")  # in lower case, of the names that files of objects mostly have
 MAX_DEPTH = 32
 _LEFT_OUT = "left_out"
+_PREAMBLE = 132
+#: How objects begin that were written without preamble, and without file meta information.
+_BARE_META = b"\x02\0\0\0UL\x04\0"
+_BARE_DATA = tuple(
+    b"\x08\0" + element + kind
+    for element in (b"\0\0", b"\1\0", b"\5\0", b"\6\0", b"\x08\0")
+    for kind in (b"UL\x04\0", b"\x04\0\0\0", b"CS", b"UI", b"\x0a\0\0\0")
+)
 #: The one grammar of UIDs, at every door. Looser than PS3.5 9.1, since archives hold objects whose
 #: UIDs have leading zeros, but no part between dots is empty: "." and ".." are names of folders.
 UID_PATTERN = r"[0-9]+(?:\.[0-9]+)*"
 UID_LENGTH = 64
 _UID = re.compile(UID_PATTERN)
+#: How pydicom begins what it says of a value that is set and breaks its VR; it quotes the value.
+_QUOTES = "Invalid value for VR"
 _T = TypeVar("_T", Dataset, UID)
 _LOCK = threading.Lock()  # the switches below are global
 #: What pydicom is seen to raise on broken bytes.
@@ -55,6 +65,11 @@ _PARSE_ERRORS = (
     struct.error,
     zlib.error,
 )
+
+
+# Such values are checked where they are written (`study`, `conformance`). Here no log may hold one.
+logging.getLogger("pydicom").addFilter(lambda record: not record.getMessage().startswith(_QUOTES))
+warnings.filterwarnings("ignore", message=_QUOTES, category=UserWarning)
 
 
 def parse(source: Path | bytes | Dataset, *, pixels: bool) -> Dataset:
@@ -150,12 +165,36 @@ def transfer_syntax(stream: BinaryIO) -> UID:
     pydicom.errors.InvalidDicomError
         No ``DICM`` mark, or no transfer syntax behind it.
     """
+    _check_preamble(stream)
     read_preamble(stream, force=False)
     meta = read_dataset(stream, False, True, stop_when=_after_meta)
     value = meta.get("TransferSyntaxUID")
     if not is_uid(value):
         raise InvalidDicomError("no transfer syntax")
     return UID(str(value))
+
+
+def looks_like_dicom(path: Path) -> bool:
+    """Tell by its first bytes whether a file is a DICOM object, whole, damaged or bare."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_PREAMBLE)
+    except OSError:
+        return False
+    return head[128:] == b"DICM" or head.startswith((_BARE_META, *_BARE_DATA))
+
+
+def _check_preamble(stream: BinaryIO) -> None:
+    """Say of an object without preamble what it lacks; leave the stream at its start."""
+    head = stream.read(_PREAMBLE)
+    stream.seek(0)
+    if head[128:] == b"DICM" or not head.startswith((_BARE_META, *_BARE_DATA)):
+        return
+    lacking = "the preamble" if head.startswith(_BARE_META) else "file meta information"
+    raise NotDicomError(
+        f"The file holds DICOM elements without {lacking} in front, which a DICOM file begins with "
+        "(PS3.10 7.1); have it exported as a DICOM file."
+    )
 
 
 def _after_meta(tag: BaseTag, vr: str | None, length: int) -> bool:

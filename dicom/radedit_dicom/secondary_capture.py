@@ -17,6 +17,7 @@ from pydicom.uid import ExplicitVRLittleEndian
 
 from radedit_dicom import vocabulary as words
 from radedit_dicom.errors import ConformanceError, ProvenanceError
+from radedit_dicom.examination import frontal_view
 from radedit_dicom.film import Film, Stored, positive_pair
 from radedit_dicom.lut import lut_entries
 from radedit_dicom.marks import (
@@ -35,7 +36,6 @@ from radedit_dicom.study import StudyContext, is_valid, one_line
 #: Copied as they are when the source has them.
 _COPIED = (
     "BurnedInAnnotation",
-    "ViewPosition",
     "EstimatedRadiographicMagnificationFactor",
     "RescaleSlope",
     "RescaleIntercept",
@@ -43,15 +43,11 @@ _COPIED = (
     "WindowCenter",
     "WindowWidth",
     "VOILUTFunction",
-    "PixelPaddingValue",
-    "PixelPaddingRangeLimit",
     "LossyImageCompression",
     "LossyImageCompressionRatio",
     "LossyImageCompressionMethod",
 )
 _WINDOW = ("WindowCenter", "WindowWidth", "VOILUTFunction")
-#: No paired structure, so that Laterality must not be there (PS3.3 C.7.3.1).
-_UNPAIRED = frozenset({"CHEST", "THORAX"})
 _LOSSY_SYNTAXES = frozenset(
     {"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.81"}
 )
@@ -175,14 +171,13 @@ def _describe(image: Dataset, film: Film, provenance: Provenance, study: StudyCo
     ]
     orientation = header.get("PatientOrientation")
     image.PatientOrientation = orientation if is_valid(header, "PatientOrientation") else None
-    # The gate has found a chest, perhaps in a text that is not copied.
-    part = header.get("BodyPartExamined")
-    image.BodyPartExamined = str(part) if is_valid(header, "BodyPartExamined") else "CHEST"
-    if image.BodyPartExamined not in _UNPAIRED and is_valid(header, "Laterality"):
-        image.Laterality = str(header.Laterality)
+    # The gate has found a chest and its view, perhaps in a text that is not copied or in a word
+    # that is no defined term (PS3.16 annex L). A chest is no paired structure: no Laterality.
+    image.BodyPartExamined, image.ViewPosition = "CHEST", frontal_view(header)
     for name in _COPIED:
         if is_valid(header, name):
             image[name] = header[name]
+    _copy_padding(image, film)
     if film.transfer_syntax in _LOSSY_SYNTAXES:
         image.LossyImageCompression = "01"
     _copy_spacing(image, header)
@@ -211,6 +206,19 @@ def _copy_spacing(image: Dataset, header: Dataset) -> None:
         image.PixelSpacingCalibrationType = str(header.PixelSpacingCalibrationType)
         if is_valid(header, "PixelSpacingCalibrationDescription"):
             image.PixelSpacingCalibrationDescription = header.PixelSpacingCalibrationDescription
+
+
+def _copy_padding(image: Dataset, film: Film) -> None:
+    """Write the padding values with the VR that the pixel representation asks for."""
+    if film.padding_range is None:
+        return
+    first, last = film.padding_range
+    low, high = film.stored_range
+    if not low <= first <= last <= high:
+        return  # no pixel can have them
+    image.add_new("PixelPaddingValue", "SS" if film.signed else "US", first)
+    if last != first:
+        image.add_new("PixelPaddingRangeLimit", "SS" if film.signed else "US", last)
 
 
 def _display(image: Dataset, film: Film) -> None:

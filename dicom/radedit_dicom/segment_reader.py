@@ -16,9 +16,10 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_frames
 from pydicom.uid import SegmentationStorage
 
+from radedit_dicom.codestream import codestream_size
 from radedit_dicom.decoders import decode_frame
 from radedit_dicom.errors import SegmentNotFoundError, UnsupportedImageError
-from radedit_dicom.film import MAX_PIXELS, Film, codestream_size
+from radedit_dicom.film import MAX_PIXELS, Film
 from radedit_dicom.gate import is_native
 from radedit_dicom.segment_grid import placement, unusable
 from radedit_dicom.segmentation import MAX_SEGMENTS

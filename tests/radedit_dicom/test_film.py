@@ -9,6 +9,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import faulty_films
 import numpy as np
 import pydicom
 import pytest
@@ -82,6 +83,51 @@ def test_every_depth_and_sign_is_read_exactly(make_dataset, bits, signed):
 def test_bits_above_the_high_bit_are_cleared(make_dataset):
     pixels = np.full((4, 4), 0xF123)
     assert (read_film(make_dataset(pixels, 12)).stored == 0x123).all()
+
+
+def test_a_few_bytes_behind_the_pixels_are_left_out(make_dataset):
+    pixels = np.random.default_rng(1).integers(0, 4096, (24, 20))
+    for surplus in (b"\0\0", b"\1" * 38):  # less than a row of 40
+        dataset = make_dataset(pixels)
+        dataset.PixelData += surplus
+        np.testing.assert_array_equal(read_film(as_bytes(dataset)).stored, pixels)
+    odd = make_dataset(np.arange(35).reshape(7, 5), 8)
+    np.testing.assert_array_equal(read_film(as_bytes(odd)).stored, np.arange(35).reshape(7, 5))
+
+
+def test_samples_per_pixel_may_be_absent_of_a_grey_film(make_dataset):
+    for syntax in (None, RLELossless, JPEG2000Lossless):
+        dataset = make_dataset(np.random.default_rng(1).integers(0, 4096, (64, 48)))
+        wanted = dataset.pixel_array.copy()
+        if syntax is not None:
+            dataset.compress(syntax, generate_instance_uid=False)
+        del dataset.SamplesPerPixel
+        np.testing.assert_array_equal(read_film(as_bytes(dataset)).stored, wanted)
+
+
+def test_a_jpeg_whose_scan_says_that_it_ends_with_coefficient_0_reads_as_the_whole_one(
+    make_dataset, tmp_path, peer
+):
+    pixels = np.random.default_rng(1).integers(0, 4096, (64, 48))
+    film = faulty_films.jpeg_extended(make_dataset(pixels), tmp_path, peer("dcmcjpeg"))
+    wanted = read_film(film)
+    found = read_film(faulty_films.with_scan_to_0(film))
+    np.testing.assert_array_equal(found.stored, wanted.stored)
+
+
+def test_a_comment_behind_the_last_tile_part_of_a_jpeg_2000_is_passed_over(make_dataset):
+    pixels = np.random.default_rng(1).integers(0, 4096, (64, 48))
+    film = faulty_films.with_late_comment(make_dataset(pixels))
+    np.testing.assert_array_equal(read_film(film).stored, pixels)
+
+
+@pytest.mark.parametrize(("start", "lacking"), [(132, "the preamble"), (None, "file meta")])
+def test_a_bare_object_is_told_what_it_lacks(make_dataset, start, lacking):
+    data = as_bytes(make_dataset())
+    at = start or data.index(struct.pack("<HH2s", 0x0008, 0x0016, b"UI")) - 0
+    bare = data[at:] if start else struct.pack("<HH2sHH", 8, 5, b"CS", 2, 0x2020) + data[at:]
+    with pytest.raises(NotDicomError, match=f"without {lacking}"):
+        read_film(bare)
 
 
 @pytest.mark.parametrize("syntax", [RLELossless, JPEGLSLossless, JPEG2000Lossless])
@@ -221,7 +267,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"NumberOfFrames": 2}, "2 frames"),
     ({"Rows": None}, "0 x 20"),
     ({"Rows": 25}, "truncated"),
-    ({"Rows": 23}, "hold 960 bytes, but 920"),
+    ({"Rows": 23}, "hold 960 bytes, but 920 .* another image"),
     ({"BitsStored": 17, "HighBit": 16}, "17 stored"),
     ({"HighBit": 15}, "high bit 15"),
     ({"BitsStored": 7, "HighBit": 6}, "7 stored"),

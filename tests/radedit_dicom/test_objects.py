@@ -37,6 +37,13 @@ SOURCES = {
     "16 bit": {"bits": 16, "PixelPaddingValue": 0},
     "no body part": {"BodyPartExamined": None, "StudyDescription": "Thorax", "Laterality": "L"},
     "one lung": {"BodyPartExamined": "LUNG", "Laterality": "R"},
+    "two words": {"BodyPartExamined": "CHEST PA", "ViewPosition": "POSTERO ANTERIOR"},
+    "another language": {"BodyPartExamined": "TORAX"},
+    "view in a menu": {
+        "ViewPosition": None,
+        "PatientOrientation": None,
+        "AcquisitionDeviceProcessingDescription": "THORAX,FRONTAL P->A",
+    },
     "no orientation": {"PatientOrientation": None},
     "rescaled": {
         "RescaleSlope": 2,
@@ -96,6 +103,36 @@ def test_the_objects_of_the_real_film_pass_dciodvfy(rg1_film, make_edit, mode, t
     peer("dciodvfy")
     _, objects = make_edit(rg1_film, mode)
     check_all(objects, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "view"),
+    [
+        ({"ViewPosition": "P-A"}, "PA"),
+        ({"ViewPosition": "ANTERO-POSTERIOR"}, "AP"),
+        ({"ViewPosition": None, "SeriesDescription": "Thorax p.a."}, "PA"),
+        ({"ViewPosition": None, "StudyDescription": "Chest AP"}, "AP"),
+        ({"ViewPosition": None}, "FRONTAL"),
+    ],
+)
+def test_the_capture_says_chest_and_its_view_in_defined_terms(
+    make_dataset, make_edit, attributes, view
+):
+    with pydicom.config.disable_value_validation():
+        film = read_film(make_dataset(BodyPartExamined="KLATKA PIERS.", **attributes))
+    capture = make_edit(film)[1].sc
+    assert (capture.BodyPartExamined, capture.ViewPosition) == ("CHEST", view)
+    assert "Laterality" not in capture
+    assert read_film(reread(capture), allow_synthetic=True).shape == film.shape
+
+
+def test_the_padding_of_a_signed_film_is_written_signed(make_dataset, make_edit):
+    pixels = np.random.default_rng(1).integers(-1000, 1000, (24, 20))
+    pixels[:, :3] = -2000
+    dataset = make_dataset(pixels, 16, PixelRepresentation=1)
+    dataset.add_new("PixelPaddingValue", "US", 65536 - 2000)
+    capture = reread(make_edit(read_film(dataset))[1].sc)
+    assert (capture["PixelPaddingValue"].VR, capture.PixelPaddingValue) == ("SS", -2000)
 
 
 def test_the_capture_keeps_the_films_depth_polarity_sign_and_values(film, make_edit):

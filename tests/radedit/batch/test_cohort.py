@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pydicom.fileset import FileSet
 from pydicom.uid import SegmentationStorage
 
 from radedit.lib.batch.cohort import Ahead, Cohort, Missed, Study, read_list
@@ -23,9 +24,18 @@ def test_a_folders_films_come_by_study_and_other_files_are_none_of_ours(
     write_films(tmp_path / "films" / "seg", 1, Modality="SEG", SOPClassUID=SegmentationStorage)
     (folder / "notes.txt").write_text("Geheim")
     (folder / "torn.dcm").write_bytes(b"\0" * 128 + b"DICM" + b"\xff" * 40)
+    (folder / "index.html").write_text("<html>")
+    (folder / "page.dcm").write_text("<html>404 Not Found</html>")
+    (folder / "disc").mkdir()
+    FileSet().write(folder / "disc")
     found = list(Cohort(FolderArchive(folder)))
-    (missed,) = [one for one in found if isinstance(one, Missed)]
-    assert (missed.name, missed.why.endswith(".")) == ("torn.dcm", True)
+    missed = {one.name: one for one in found if isinstance(one, Missed)}
+    assert {name: one.state for name, one in missed.items()} == {
+        "page.dcm": "passed over",
+        "torn.dcm": "failed",
+    }
+    assert all(one.why.endswith(".") for one in missed.values())
+    assert (folder / "disc" / "DICOMDIR").is_file()
     names = [sorted(ref.name for ref in one.refs) for one in found if isinstance(one, Study)]
     assert sorted(names) == [
         ["film-000.dcm", "more/film-000.dcm"],

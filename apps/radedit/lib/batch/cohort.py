@@ -14,11 +14,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from queue import SimpleQueue
 
+from pydicom.dataset import Dataset
+from pydicom.uid import MediaStorageDirectoryStorage
+
 from radedit.lib.errors import NotFoundError
 from radedit_dicom.archive import Archive, Instance, Query, instance_of
 from radedit_dicom.errors import ArchiveError, DicomError
 from radedit_dicom.folder import FolderArchive
-from radedit_dicom.parsing import is_uid, parse
+from radedit_dicom.parsing import SUFFIXES, is_uid, looks_like_dicom, parse
 from radedit_dicom.vocabulary import FILM_CLASSES, FILM_MODALITIES
 
 _LEVELS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
@@ -54,10 +57,16 @@ class Study:
 
 @dataclass(frozen=True)
 class Missed:
-    """What was named, or looks like a film, and could not be had."""
+    """What was named, or looks like a film, and could not be had.
+
+    Attributes
+    ----------
+    state : of its row: failed, or passed over where it is no film at all
+    """
 
     name: str
     why: str
+    state: str = "failed"
 
 
 Found = Study | Missed
@@ -203,17 +212,23 @@ def _of_folder(folder: Path, entries: Sequence[str] | None) -> Iterator[Found]:
     """Read every header, since a study's files may lie anywhere in a folder.
 
     As of an archive, other modalities are none of ours, and no more are files of another kind;
-    what is named in a list, or looks like DICOM and cannot be read, is told about.
+    what is named in a list, or is DICOM and cannot be read, is told about, and so is what is
+    called .dcm and is none.
     """
     studies: dict[str, list[Ref]] = {}
     for path in _files(folder, entries):
         name = _name(path, folder)
         try:
-            instance = instance_of(parse(path, pixels=False))
+            header = parse(path, pixels=False)
+            if _is_directory(header):
+                continue
+            instance = instance_of(header)
         except (DicomError, OSError) as error:
-            if entries is not None or _looks_like_dicom(path):
-                lost = "there is no such file; check the list."
+            lost = "there is no such file; check the list."
+            if entries is not None or looks_like_dicom(path):
                 yield Missed(name, str(error) if path.exists() else lost)
+            elif path.suffix.lower() in SUFFIXES:
+                yield Missed(name, str(error), "passed over")
             continue
         if entries is not None or _may_be_film(instance):
             studies.setdefault(instance.study_instance_uid, []).append(Ref(name, instance, path))
@@ -224,14 +239,10 @@ def _may_be_film(instance: Instance) -> bool:
     return instance.modality in FILM_MODALITIES | {""} or instance.sop_class_uid in FILM_CLASSES
 
 
-def _looks_like_dicom(path: Path) -> bool:
-    if path.suffix.lower() in (".dcm", ".dicom"):
-        return True
-    try:
-        with path.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+def _is_directory(header: Dataset) -> bool:
+    """Tell a DICOMDIR, the table of contents of a CD, which is no object of a study."""
+    said = str(header.file_meta.get("MediaStorageSOPClassUID", ""))
+    return said == MediaStorageDirectoryStorage
 
 
 def _files(folder: Path, entries: Sequence[str] | None) -> list[Path]:

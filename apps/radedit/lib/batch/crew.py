@@ -183,8 +183,7 @@ class Crew:
             return self._suspects.popleft()
         for found in self._found:
             if isinstance(found, Missed):
-                row = {"input": found.name, "film": "", "state": "failed", "why": found.why}
-                self._end(row)
+                self._end({"input": found.name, "film": "", "state": found.state, "why": found.why})
                 continue
             self._number += 1
             return self._number, found
