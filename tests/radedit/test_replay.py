@@ -31,7 +31,7 @@ from radedit_dicom.edits import Ledger, retract
 from radedit_dicom.errors import ProvenanceError
 from radedit_dicom.film import Film, read_film
 from radedit_dicom.folder import FolderArchive
-from radedit_dicom.provenance import Provenance, pixel_sha256
+from radedit_dicom.provenance import Provenance, pixel_sha256, read_private, write_private
 from radedit_dicom.vocabulary import PRIVATE_CREATOR, PRIVATE_GROUP
 
 MakeDataset = Callable[..., Dataset]
@@ -250,6 +250,24 @@ def test_a_record_that_lacks_the_mask_under_a_drain_says_so_in_one_sentence(
     assert not result.identical
     assert "schema 1" in result.sentence()
     assert "use the version that made it" in result.sentence()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [{"batch": 10**9}, {"batch": -1}, {"platform": {"threads": "many"}},
+     {"platform": {"threads": "100000000"}}],
+    ids=str,
+)  # fmt: skip
+def test_a_record_that_asks_for_what_no_machine_has_is_damaged(
+    editor: Editor, source: Path, tmp_path: Path, damage: dict[str, Any]
+) -> None:
+    film = read_film(source)
+    delivered = made(editor, film, tmp_path / "out", case_of(film, {"edit": mask(BOX)}))
+    dataset = pydicom.dcmread(delivered.files["sc"])
+    write_private(dataset, replace(read_private(dataset), **damage))
+    dataset.save_as(delivered.files["sc"])
+    with pytest.raises(ProvenanceError, match="no edit ran with"):
+        replay(delivered.files["sc"], source, editor)
 
 
 # Decoders

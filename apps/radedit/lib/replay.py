@@ -30,6 +30,7 @@ from radedit_dicom.segment_reader import read_segmentation
 from radedit_dicom.vocabulary import EDIT_LABEL, KEEP_LABEL
 
 Mask = NDArray[np.bool_]
+MOST = 1024  # threads, or cases of a batch, that a record may ask for
 
 
 @dataclass(frozen=True)
@@ -134,15 +135,15 @@ def replay(edited: Path, source: Path, editor: Editor, progress: Progress | None
         dtype = record.platform["dtype"]
         if usable(dtype, editor.settings.device):
             editor = editor.in_precision(dtype)
-    threads = int(record.platform.get("threads", "0"))
+    threads, size = _counts(record)
     if threads:  # sums are split between threads, so their number decides the last bits
         torch.set_num_threads(threads)
     # Kernels choose by the shape of a batch, so the film fills one of the recorded size.
-    batch = [Case(film, request, _Recorded(masks))] * max(1, record.batch)
+    batch = [Case(film, request, _Recorded(masks))] * size
     rebuilt = [edited.stored for edited in editor.edit_batch(batch, progress)]
     same = (stored for stored in rebuilt if np.array_equal(stored, result.stored))
     here = dict(this_platform(editor.run_of(record.model)))
-    here["batch"] = str(len(batch))
+    here["batch"] = str(size)
     return _compare(record, result.stored, next(same, rebuilt[0]), here)
 
 
@@ -203,6 +204,16 @@ def _path(folder: FolderArchive, uid: str, what: str) -> Path:
     if not instances:
         raise ReplayError(f"{what} {uid or 'not named'}, which is not in its folder; put it there.")
     return folder.path_of(instances[0])
+
+
+def _counts(record: Provenance) -> tuple[int, int]:
+    """Threads, 0 = not said, and cases of the batch; a damaged record may name any number."""
+    threads = record.platform.get("threads", "0")
+    if not (threads.isdecimal() and int(threads) <= MOST and 0 <= record.batch <= MOST):
+        raise ProvenanceError(
+            "The record names threads or cases that no edit ran with; use the original object."
+        )
+    return int(threads), max(1, record.batch)
 
 
 def _widths(record: Provenance) -> dict[str, int]:
