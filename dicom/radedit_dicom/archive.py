@@ -116,6 +116,23 @@ class Removing(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Study:
+    """A study, and how many objects the archive says it holds (None: it does not say)."""
+
+    uid: str
+    size: int | None
+
+
+@runtime_checkable
+class ByStudy(Protocol):
+    """An archive that lists studies without what is in them; ask with isinstance."""
+
+    def studies(self, query: Query) -> list[Study]:
+        """List the studies that hold what the query wants, as far as the archive tells."""
+        ...
+
+
 def checked_uid(uid: object) -> str:
     """Let only a UID pass: numbers with dots between (`parsing.is_uid`).
 

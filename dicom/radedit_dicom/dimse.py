@@ -20,10 +20,10 @@ from pynetdicom.presentation import build_context
 from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]
 
 from radedit_dicom import dimse_commitment
-from radedit_dicom.archive import Instance, Query, instance_of, query_of
+from radedit_dicom.archive import Instance, Query, Study, instance_of, query_of
 from radedit_dicom.dimse_address import DimseAddress
 from radedit_dicom.dimse_association import associated, code, with_retries
-from radedit_dicom.dimse_find import find_instances
+from radedit_dicom.dimse_find import find_instances, find_studies
 from radedit_dicom.dimse_retrieve import retrieve_all
 from radedit_dicom.dimse_send import send_all
 from radedit_dicom.errors import ArchiveError
@@ -61,6 +61,16 @@ class DimseArchive:
             The archive cannot be reached or refuses.
         """
         return with_retries(self.address, lambda: find_instances(self.address, query))
+
+    def studies(self, query: Query) -> list[Study]:
+        """List studies (C-FIND), as far as the archive tells which hold a modality.
+
+        Raises
+        ------
+        ArchiveError
+            As `find`.
+        """
+        return with_retries(self.address, lambda: find_studies(self.address, query))
 
     def fetch(self, instance: Instance) -> bytes:
         """Give the Part 10 bytes of one instance, as the archive sent them (C-GET or C-MOVE).

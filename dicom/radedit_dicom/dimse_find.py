@@ -16,7 +16,7 @@ from pynetdicom.sop_class import (  # type: ignore[attr-defined]
     StudyRootQueryRetrieveInformationModelFind as StudyRootFind,
 )
 
-from radedit_dicom.archive import Instance, Query
+from radedit_dicom.archive import Instance, Query, Study
 from radedit_dicom.dimse_address import DimseAddress
 from radedit_dicom.dimse_association import associated, code
 from radedit_dicom.dimse_status import query_failure
@@ -70,6 +70,15 @@ def find_instances(address: DimseAddress, query: Query) -> list[Instance]:
         return sorted(set(walk.instances(query)))
 
 
+def find_studies(address: DimseAddress, query: Query) -> list[Study]:
+    """List the studies that hold what a query wants, and how much each of them holds.
+
+    Parameters, errors as of `find_instances`; series and instances are not looked at.
+    """
+    with associated(address, [build_context(StudyRootFind)]) as association:
+        return list(_Walk(address, association).studies(query))
+
+
 class _Walk:
     """The levels of one query on one association."""
 
@@ -86,6 +95,23 @@ class _Walk:
                 )
                 for row in self._images(wanted, series):
                     yield _instance(row, series)
+
+    def studies(self, query: Query) -> Iterator[Study]:
+        wanted = _present(
+            StudyInstanceUID=query.study_instance_uid,
+            PatientID=query.patient_id,
+            AccessionNumber=query.accession_number,
+        )
+        identifier = _identifier("STUDY", wanted)
+        _add(identifier, "ModalitiesInStudy", query.modality or "")
+        _add(identifier, "NumberOfStudyRelatedInstances", "")
+        for found in self._answers(identifier):
+            row, dataset = _row(found, "STUDY", wanted), settled(found)
+            held = str(dataset.get("ModalitiesInStudy") or "")
+            told = str(dataset.get("NumberOfStudyRelatedInstances") or "")
+            if _fits(row, wanted) and (not query.modality or not held or query.modality in held):
+                size = int(told) if re.fullmatch(r"[0-9]{1,9}", told) else None
+                yield Study(row["StudyInstanceUID"], size)
 
     def _images(self, wanted: Row, series: Row) -> list[Row]:
         """Ask for the instances of a series, again while some are missing."""
@@ -139,12 +165,7 @@ class _Walk:
 
     def ask(self, level: str, wanted: Row) -> list[Row]:
         """Ask one level, and keep the rows that match and are sound."""
-        identifier = Dataset()
-        _add(identifier, "QueryRetrieveLevel", level)
-        if not all(value.isascii() for value in wanted.values()):
-            _add(identifier, "SpecificCharacterSet", "ISO_IR 192")
-        for keyword in _KEYS[level]:
-            _add(identifier, keyword, wanted.get(keyword, ""))
+        identifier = _identifier(level, wanted)
         rows = (_row(found, level, wanted) for found in self._answers(identifier))
         return [row for row in rows if _fits(row, wanted)]
 
@@ -177,6 +198,16 @@ class _RefusedError(ArchiveError):
 
 def _present(**values: str | None) -> dict[str, str]:
     return {keyword: value for keyword, value in values.items() if value is not None}
+
+
+def _identifier(level: str, wanted: Row) -> Dataset:
+    identifier = Dataset()
+    _add(identifier, "QueryRetrieveLevel", level)
+    if not all(value.isascii() for value in wanted.values()):
+        _add(identifier, "SpecificCharacterSet", "ISO_IR 192")
+    for keyword in _KEYS[level]:
+        _add(identifier, keyword, wanted.get(keyword, ""))
+    return identifier
 
 
 def _add(identifier: Dataset, keyword: str, value: str) -> None:

@@ -8,21 +8,28 @@ images, that no record seen so far accounts for.
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
 
 from pydicom.dataset import Dataset
 
 from radedit_dicom import vocabulary as words
-from radedit_dicom.archive import Archive, Instance, Query, Removing, instance_of
+from radedit_dicom.archive import (
+    Archive,
+    ByStudy,
+    Instance,
+    Query,
+    Removing,
+    instance_of,
+)
 from radedit_dicom.errors import ArchiveError, DicomError, ProvenanceError
 from radedit_dicom.folder import FolderArchive
-from radedit_dicom.marks import first_series_numbers
+from radedit_dicom.headers import headers
 from radedit_dicom.parsing import parse
 from radedit_dicom.provenance import Provenance, edit_uid, read_private
 from radedit_dicom.record_reading import CLASSES, read_record, reported_uids
+from radedit_dicom.study_index import StudyIndex
 
 #: The objects of an edit: edited image, masks, report; their series are numbered in this order.
 KINDS = ("sc", "seg", "sr")
@@ -76,6 +83,7 @@ class Ledger:
     def __init__(self, archive: Archive) -> None:
         self.archive = archive
         self._seen: dict[str, _Read | None] = {}
+        self._index = StudyIndex(archive, lambda i: bool(self._seen.get(i.sop_instance_uid)))
         self._lock = threading.Lock()
 
     def edits(self, scope: Query, *, renamed: bool = False) -> list[HeldEdit]:
@@ -100,16 +108,20 @@ class Ledger:
             The archive cannot be searched or read.
         """
         with self._lock:
-            listing = listed(self.archive, scope)
+            listing = self._listed(scope)
             by_uid = {instance.sop_instance_uid: instance for instance in listing}
             found: dict[tuple[str, ...], HeldEdit] = {}
             accounted: set[str] = set()
             for kind in _READ:
-                for instance, path in listing.items():
+                of_kind = {i: path for i, path in listing.items() if _kind(i) == kind}
+                known = accounted | self._seen.keys()
+                unread = [i for i in of_kind if i.sop_instance_uid not in known]
+                told = headers(self.archive, unread)
+                for instance, path in of_kind.items():
                     uid = instance.sop_instance_uid
-                    if uid in accounted or _kind(instance) != kind:
+                    if uid in accounted:
                         continue
-                    read = self._look(instance, path)
+                    read = self._look(instance, told.get(uid, path))
                     if read is not None:
                         held = _held(read, by_uid)
                         accounted |= {i.sop_instance_uid for i in held.instances.values()}
@@ -118,10 +130,15 @@ class Ledger:
                             found[key] = held
             return sorted(found.values(), key=lambda held: held.record.created_at)
 
-    def _look(self, instance: Instance, path: Path | None) -> _Read | None:
+    def _listed(self, scope: Query) -> dict[Instance, Path | None]:
+        if scope == Query() and isinstance(self.archive, ByStudy):
+            return dict.fromkeys(self._index.instances())
+        return listed(self.archive, scope)
+
+    def _look(self, instance: Instance, told: Path | Dataset | None) -> _Read | None:
         uid = instance.sop_instance_uid
         if uid not in self._seen:
-            content = path if path is not None else self.archive.fetch(instance)
+            content = told if told is not None else self.archive.fetch(instance)
             self._seen[uid] = _read(content, uid)
         return self._seen[uid]
 
@@ -137,68 +154,13 @@ def listed(archive: Archive, scope: Query) -> dict[Instance, Path | None]:
         The archive cannot be searched.
     """
     if not isinstance(archive, FolderArchive):
-        # The whole of a PACS is mostly other modalities; a study or a patient is small.
-        whole = scope == Query()
-        scopes = [Query(modality=name) for name in _MODALITIES] if whole else [scope]
-        return dict.fromkeys(chain.from_iterable(archive.find(each) for each in scopes))
+        return dict.fromkeys(archive.find(scope))
     uids = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")
     return {
         instance: path
         for path, instance in archive.held().items()
         if all(getattr(scope, name) in (None, getattr(instance, name)) for name in uids)
     }
-
-
-def free_series_number(archive: Archive, record: Provenance, study_instance_uid: str) -> int:
-    """Choose series numbers that no other series of a study has.
-
-    Parameters
-    ----------
-    archive : Archive
-    record : Provenance
-        Of the edit; its own series do not count.
-    study_instance_uid : str
-
-    Returns
-    -------
-    int
-        For the edited image; the next two are free for its masks and its report.
-
-    Raises
-    ------
-    ArchiveError
-        The archive cannot be searched or read.
-    """
-    own = {str(edit_uid(record, f"{kind}-series")) for kind in KINDS}
-    taken = series_numbers(archive, study_instance_uid, without=own)
-    return next(
-        number
-        for number in first_series_numbers(record)
-        if not taken & {number + offset for offset in range(len(KINDS))}
-    )
-
-
-def series_numbers(
-    archive: Archive, study_instance_uid: str, without: Collection[str] = ()
-) -> set[int | None]:
-    """Give the series numbers that a study holds.
-
-    Parameters
-    ----------
-    archive : Archive
-    study_instance_uid : str
-    without : collection of str
-        Series Instance UIDs that do not count.
-
-    Raises
-    ------
-    ArchiveError
-        The archive cannot be searched or read.
-    """
-    series: dict[str, Instance] = {}
-    for instance in listed(archive, Query(study_instance_uid=study_instance_uid)):
-        series.setdefault(instance.series_instance_uid, instance)
-    return {_number_of(archive, held) for uid, held in series.items() if uid not in without}
 
 
 def retract(archive: Archive, edit_id: str, scope: Query | None = None) -> list[HeldEdit]:
@@ -297,7 +259,7 @@ def _held(read: _Read, by_uid: Mapping[str, Instance]) -> HeldEdit:
     return HeldEdit(read.record, there, read.first_series_number, read.is_renamed)
 
 
-def _read(content: Path | bytes, uid: str) -> _Read | None:
+def _read(content: Path | bytes | Dataset, uid: str) -> _Read | None:
     """Read the record of an object; None for one that is not ours, or a copy of no report."""
     try:
         header = parse(content, pixels=False)
@@ -318,12 +280,3 @@ def _read(content: Path | bytes, uid: str) -> _Read | None:
 def _first_number(header: Dataset, offset: int) -> int | None:
     number = instance_of(header).series_number
     return None if number is None else number - offset
-
-
-def _number_of(archive: Archive, instance: Instance) -> int | None:
-    if instance.series_number is not None:
-        return instance.series_number
-    try:
-        return instance_of(parse(archive.fetch(instance), pixels=False)).series_number
-    except DicomError:
-        return None

@@ -12,11 +12,11 @@ import struct
 import threading
 import warnings
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import pydicom
 from pydicom import config
@@ -141,6 +141,22 @@ def unreadable(dataset: Dataset) -> frozenset[str]:
     """Give the keywords of what `parse` left out of an object, as its value does not convert."""
     found: frozenset[str] = getattr(dataset, _LEFT_OUT, frozenset())
     return found
+
+
+def from_json(row: Mapping[str, Any]) -> Dataset:
+    """Make a header from DICOM JSON (PS3.18 F) that came from a network.
+
+    Parameters
+    ----------
+    row : mapping
+        Tag to element; values by reference are left empty.
+
+    Raises
+    ------
+    NotDicomError
+        It is none.
+    """
+    return _settled(lambda: Dataset.from_json(dict(row), lambda *_: None))
 
 
 def is_uid(text: object) -> bool:

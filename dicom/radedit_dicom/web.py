@@ -22,11 +22,12 @@ from dicomweb_client.web import DICOMwebClient
 from pydicom.dataset import Dataset
 
 from radedit_dicom import web_rows as rows
-from radedit_dicom.archive import Instance, Query, instance_of
+from radedit_dicom.archive import Instance, Query, Study, instance_of
 from radedit_dicom.errors import ArchiveError, NotDicomError, UnsupportedImageError
 from radedit_dicom.parsing import parse
 from radedit_dicom.readback import Comparison, compare, part10
 from radedit_dicom.web_errors import RefusalError
+from radedit_dicom.web_metadata import headers
 from radedit_dicom.web_remove import remove
 from radedit_dicom.web_session import WebAddress, WebSession, parts, resource
 
@@ -83,7 +84,7 @@ class WebArchive:
         if direct and query.patient_id is None and query.accession_number is None:
             return sorted(set(self._instances(query)))
         with self._workers() as workers:
-            lists = workers.map(lambda study: self._in_study(query, study), self._studies(query))
+            lists = workers.map(lambda study: self._in_study(query, study), self.studies(query))
             return sorted({instance for listed in lists for instance in listed})
 
     def fetch(self, instance: Instance) -> bytes:
@@ -218,8 +219,12 @@ class WebArchive:
             )
         return replace(instance, coerced=found.coerced)
 
-    def _studies(self, query: Query) -> list[rows.Study]:
-        """Search for the studies that hold what the query wants."""
+    def headers(self, instances: Sequence[Instance]) -> dict[str, Dataset]:
+        """Give headers without pixels, those that are told in whole; raises as `find`."""
+        return headers(self._session, instances)
+
+    def studies(self, query: Query) -> list[Study]:
+        """Search for the studies that hold what the query wants; raises as `find`."""
         wanted = rows.filters(query, rows.STUDY)
         found = self._search(self._client.search_for_studies, rows.STUDY, wanted)
         matching = [row for row in found if rows.matches(row, query, rows.STUDY)]
@@ -229,7 +234,7 @@ class WebArchive:
             matching = [row for row in found if rows.matches(row, query, rows.STUDY)]
         return [study for row in matching if (study := rows.study(row)) is not None]
 
-    def _in_study(self, query: Query, study: rows.Study) -> list[Instance]:
+    def _in_study(self, query: Query, study: Study) -> list[Instance]:
         """Search one study: for all it holds, so that what is missing is missed."""
         found = self._search(
             self._client.search_for_instances,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from radedit_dicom.archive import Instance, Query
+from radedit_dicom.archive import Instance, Query, Study
 from radedit_dicom.errors import ArchiveError
 from radedit_dicom.parsing import is_uid
 
@@ -78,14 +78,6 @@ INSTANCE = Level(
         "AccessionNumber",
     ),
 )
-
-
-@dataclass(frozen=True)
-class Study:
-    """A study, and how many objects the archive says it holds (None: it does not say)."""
-
-    uid: str
-    size: int | None
 
 
 def filters(query: Query, level: Level) -> dict[str, str]:

@@ -18,11 +18,12 @@ from radedit.lib.errors import NoChangeError, OutputError
 from radedit.lib.pipeline import Edited
 from radedit_dicom.archive import Archive, Instance, Query
 from radedit_dicom.compression import compress
-from radedit_dicom.edits import KINDS, HeldEdit, Ledger, free_series_number
+from radedit_dicom.edits import KINDS, HeldEdit, Ledger
 from radedit_dicom.film import Film
 from radedit_dicom.folder import FolderArchive
 from radedit_dicom.objects import Destination, EditObjects, StudyMode, build_objects
 from radedit_dicom.provenance import Provenance, edit_uid
+from radedit_dicom.series_numbers import free_series_number
 from radedit_dicom.study import qa_patient_id
 from radedit_dicom.vocabulary import EDIT_LABEL, KEEP_LABEL
 

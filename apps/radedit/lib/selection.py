@@ -10,6 +10,7 @@ from radedit_dicom.archive import Instance, Query
 from radedit_dicom.cache import Cache
 from radedit_dicom.errors import ArchiveError, DicomError
 from radedit_dicom.frontal import NO_IMAGE, View, Wanted, choose_frontal
+from radedit_dicom.headers import headers
 from radedit_dicom.parsing import parse
 from radedit_dicom.vocabulary import FILM_MODALITIES
 
@@ -50,7 +51,9 @@ def of_folder(folder: Path, wanted: Wanted | None = None) -> Selection:
 def of_archive(
     cache: Cache, scope: Query, wanted: Wanted | None = None, progress: Progress | None = None
 ) -> Selection:
-    """Choose among the objects of an archive; CR and DX are fetched to read their headers.
+    """Choose among the objects of an archive, by headers; what is chosen is fetched.
+
+    An archive that tells no headers has every CR and DX fetched to read them.
 
     Parameters
     ----------
@@ -66,18 +69,29 @@ def of_archive(
     found = cache.archive.find(scope)
     films = [instance for instance in found if instance.modality in FILM_MODALITIES | {""}]
     others = {i.sop_instance_uid: NO_IMAGE for i in found if i.modality not in FILM_MODALITIES}
+    by_uid = {instance.sop_instance_uid: instance for instance in films}
+    told = headers(cache.archive, films)
+    views = {uid: View.of(header) for uid, header in told.items()}
     paths: dict[str, Path] = {}
     failed: dict[str, str] = {}
-    for done, instance in enumerate(films):
-        if progress is not None:
-            progress(done, len(films))
-        try:
-            paths[instance.sop_instance_uid] = cache.path_of(instance)
-        except ArchiveError as error:
-            failed[instance.sop_instance_uid] = str(error)
-    views, refused = _views(paths)
-    choice = choose_frontal(views, wanted)
-    by_uid = {instance.sop_instance_uid: instance for instance in films}
+    refused: dict[str, str] = {}
+    left = [uid for uid in by_uid if uid not in views]
+    while True:
+        for done, uid in enumerate(left):
+            if progress is not None:
+                progress(done, len(left))
+            views.pop(uid, None)
+            try:
+                paths[uid] = cache.path_of(by_uid[uid])
+            except ArchiveError as error:
+                failed[uid] = str(error)
+        fetched, unreadable = _views({uid: paths[uid] for uid in left if uid in paths})
+        views, refused = views | fetched, refused | unreadable
+        choice = choose_frontal({uid: views[uid] for uid in by_uid if uid in views}, wanted)
+        # The object itself decides: what its header was said to be may not be all of it.
+        left = [uid for uid in choice.chosen if uid not in paths]
+        if not left:
+            break
     passed_over = {**others, **refused, **choice.passed_over}
     for name in paths:
         if name in passed_over:

@@ -22,13 +22,14 @@ from radedit_dicom import vocabulary as words
 from radedit_dicom.archive import Archive, Instance, Query
 from radedit_dicom.cache import Cache
 from radedit_dicom.conformance import claims_ours
-from radedit_dicom.edits import series_numbers
 from radedit_dicom.errors import ArchiveError, DicomError
 from radedit_dicom.film import Film, read_film
 from radedit_dicom.gate import is_phantom
+from radedit_dicom.headers import header
 from radedit_dicom.label_segmentation import About, LabelNote, build_label, note_of
 from radedit_dicom.parsing import parse
 from radedit_dicom.segment_reader import read_segmentation
+from radedit_dicom.series_numbers import series_numbers
 
 LISTED_S = 10.0  # how long a listing is believed; one request asks for it several times
 WAIT_S = 10.0  # how long a request waits for the archive before it goes on with the last listing
@@ -252,11 +253,10 @@ class Shelf:
         uid = instance.sop_instance_uid
         if uid not in self._synthetic:
             try:
-                header = parse(self._cache.path_of(instance), pixels=False)
-                self._synthetic[uid] = claims_ours(header) and not is_phantom(header)
+                told = header(self.archive, instance)
+                self._synthetic[uid] = claims_ours(told) and not is_phantom(told)
             except DicomError:
                 return False  # asked for by name, it says itself what is wrong
-            self._cache.drop(instance)
         return self._synthetic[uid]
 
     def _note(self, instance: Instance) -> LabelNote | None:
@@ -264,7 +264,7 @@ class Shelf:
         if instance.sop_class_uid not in ("", SegmentationStorage, words.LABEL_MAP_CLASS):
             return None
         if uid not in self._notes:
-            self._notes[uid] = note_of(parse(self.archive.fetch(instance), pixels=False))
+            self._notes[uid] = note_of(header(self.archive, instance))
         return self._notes[uid]
 
 

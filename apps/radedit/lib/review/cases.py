@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,8 @@ from radedit.lib.review.events import Subject
 from radedit_dicom import vocabulary as words
 from radedit_dicom.archive import Archive, Instance, Query
 from radedit_dicom.cache import Cache
-from radedit_dicom.edits import HeldEdit, Ledger
+from radedit_dicom.dimse import DimseArchive
+from radedit_dicom.edits import HeldEdit, Ledger, listed
 from radedit_dicom.film import Film, read_film
 from radedit_dicom.parsing import is_uid, parse
 from radedit_dicom.pixels import to_display
@@ -74,12 +75,10 @@ class Cases:
         self._film = lru_cache(maxsize=_OPEN_FILMS)(self._read_film)
         self._scores = lru_cache(maxsize=512)(self._read_scores)
 
-    def edits(self, fresh: bool = False) -> Mapping[str, HeldEdit]:
+    def edits(self) -> Mapping[str, HeldEdit]:
         """List the edits by SOP Instance UID of the edited image, oldest first.
 
-        Parameters
-        ----------
-        fresh : True asks the archive even if it was asked less than `LISTED_S` ago
+        The archive is asked again when it was asked `LISTED_S` ago.
 
         Raises
         ------
@@ -87,13 +86,21 @@ class Cases:
             The archive cannot be searched or read.
         """
         with self._lock:
-            if fresh or time.monotonic() - self._at >= LISTED_S:
-                held = self._ledger.edits(Query())
-                self._listed = {
-                    edit.instances["sc"].sop_instance_uid: edit for edit in held if edit.is_complete
-                }
+            if time.monotonic() - self._at >= LISTED_S:
+                self._listed = _by_uid(self._ledger.edits(Query()))
                 self._at = time.monotonic()
             return self._listed
+
+    def _looked_up(self, uid: str) -> HeldEdit | None:
+        """Ask for one that was made since the listing, by itself: the UID may be anything."""
+        if not is_uid(uid) or isinstance(self.results, DimseArchive):
+            return None  # by DIMSE an unknown UID may be looked for in every study
+        studies = {i.study_instance_uid for i in listed(self.results, Query(sop_instance_uid=uid))}
+        for study in studies:
+            found = _by_uid(self._ledger.edits(Query(study_instance_uid=study)))
+            with self._lock:
+                self._listed = {**self._listed, **found}
+        return self._listed.get(uid)
 
     def edit(self, uid: str) -> HeldEdit:
         """Give one edit.
@@ -105,9 +112,7 @@ class Cases:
         ArchiveError
             As in `edits`.
         """
-        found = None
-        if is_uid(uid):
-            found = self.edits().get(uid) or self.edits(fresh=True).get(uid)
+        found = self.edits().get(uid) or self._looked_up(uid)
         if found is None:
             raise NotFoundError("There is no such edit; /review lists those that there are.")
         return found
@@ -185,6 +190,10 @@ class Cases:
 
     def _read_scores(self, instance: Instance) -> Mapping[str, float | None]:
         return scores_of(parse(self._path(0, instance), pixels=False))
+
+
+def _by_uid(held: Iterable[HeldEdit]) -> dict[str, HeldEdit]:
+    return {edit.instances["sc"].sop_instance_uid: edit for edit in held if edit.is_complete}
 
 
 def scores_of(report: Dataset) -> dict[str, float | None]:
