@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from radedit_dicom.errors import ArchiveError
-from radedit_dicom.parsing import is_uid
+from radedit_dicom.uids import is_uid
 
 if TYPE_CHECKING:
     from pydicom.dataset import Dataset
@@ -134,7 +134,7 @@ class ByStudy(Protocol):
 
 
 def checked_uid(uid: object) -> str:
-    """Let only a UID pass: numbers with dots between (`parsing.is_uid`).
+    """Let only a UID pass: numbers with dots between (`uids.is_uid`).
 
     Parameters
     ----------

@@ -21,7 +21,8 @@ from radedit_dicom.dimse_address import DimseAddress
 from radedit_dicom.dimse_association import associated, code
 from radedit_dicom.dimse_status import query_failure
 from radedit_dicom.errors import ArchiveError
-from radedit_dicom.parsing import is_uid, settled
+from radedit_dicom.parsing import settled
+from radedit_dicom.uids import is_uid
 
 _PENDING = (0xFF00, 0xFF01)
 _ASKED_AGAIN = 3  # Orthanc 1.10 now and then answers success and leaves a row out

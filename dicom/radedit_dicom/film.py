@@ -17,7 +17,8 @@ from radedit_dicom.decoders import read_pixels, truncated
 from radedit_dicom.errors import UnsupportedImageError
 from radedit_dicom.gate import check_film, is_native
 from radedit_dicom.padding import padding_mask, padding_range
-from radedit_dicom.parsing import is_uid, parse
+from radedit_dicom.parsing import parse
+from radedit_dicom.uids import is_uid
 
 MAX_PIXELS = 8192 * 8192
 #: Room in a file for everything but the pixels, such as overlays and private elements.

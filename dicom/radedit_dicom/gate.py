@@ -15,7 +15,7 @@ from pydicom.uid import UID
 from radedit_dicom import vocabulary as words
 from radedit_dicom.errors import AlreadySyntheticError, UnsupportedImageError
 from radedit_dicom.examination import check_body_part, check_patient, check_view
-from radedit_dicom.parsing import is_uid
+from radedit_dicom.uids import is_uid
 
 _NATIVE = frozenset({"1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2"})
 

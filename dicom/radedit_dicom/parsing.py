@@ -7,7 +7,6 @@ convert) is dealt with here; whether the object may be edited is decided in `gat
 from __future__ import annotations
 
 import logging
-import re
 import struct
 import threading
 import warnings
@@ -28,6 +27,7 @@ from pydicom.tag import BaseTag
 from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 
 from radedit_dicom.errors import NotDicomError, UnsupportedImageError
+from radedit_dicom.uids import is_uid
 
 SUFFIXES = (".dcm", ".dicom")  # in lower case, of the names that files of objects mostly have
 MAX_DEPTH = 32
@@ -40,11 +40,6 @@ _BARE_DATA = tuple(
     for element in (b"\0\0", b"\1\0", b"\5\0", b"\6\0", b"\x08\0")
     for kind in (b"UL\x04\0", b"\x04\0\0\0", b"CS", b"UI", b"\x0a\0\0\0")
 )
-#: The one grammar of UIDs, at every door. Looser than PS3.5 9.1, since archives hold objects whose
-#: UIDs have leading zeros, but no part between dots is empty: "." and ".." are names of folders.
-UID_PATTERN = r"[0-9]+(?:\.[0-9]+)*"
-UID_LENGTH = 64
-_UID = re.compile(UID_PATTERN)
 #: How pydicom begins what it says of a value that is set and breaks its VR; it quotes the value.
 _QUOTES = "Invalid value for VR"
 _T = TypeVar("_T", Dataset, UID)
@@ -157,11 +152,6 @@ def from_json(row: Mapping[str, Any]) -> Dataset:
         It is none.
     """
     return _settled(lambda: Dataset.from_json(dict(row), lambda *_: None))
-
-
-def is_uid(text: object) -> bool:
-    """Tell whether a text is a UID: numbers with dots between, of 64 characters at most."""
-    return len(str(text)) <= UID_LENGTH and _UID.fullmatch(str(text)) is not None
 
 
 def transfer_syntax(stream: BinaryIO) -> UID:

@@ -30,10 +30,10 @@ from radedit_dicom import vocabulary as words
 from radedit_dicom.errors import ConformanceError
 from radedit_dicom.film import positive_pair
 from radedit_dicom.marks import Reference, anonymous, mark, refer, series_number
-from radedit_dicom.parsing import is_uid
 from radedit_dicom.provenance import Provenance, edit_uid
 from radedit_dicom.segment_grid import UPRIGHT, numbers_of
 from radedit_dicom.study import StudyContext
+from radedit_dicom.uids import is_uid
 
 MAX_SEGMENTS = 64
 _NO_SPACING = "; no spacing: 1 mm = 1 pixel"

@@ -16,7 +16,8 @@ from pydicom.uid import UID, ExplicitVRLittleEndian
 from radedit_dicom import web_rows as rows
 from radedit_dicom.archive import Instance
 from radedit_dicom.errors import NotDicomError
-from radedit_dicom.parsing import from_json, is_uid
+from radedit_dicom.parsing import from_json
+from radedit_dicom.uids import is_uid
 from radedit_dicom.web_session import WebSession, resource
 
 _MOST_SERIES = 3  # asked for one by one; for more of a study it is asked for as a whole

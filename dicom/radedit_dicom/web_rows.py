@@ -9,7 +9,7 @@ from typing import Any
 
 from radedit_dicom.archive import Instance, Query, Study
 from radedit_dicom.errors import ArchiveError
-from radedit_dicom.parsing import is_uid
+from radedit_dicom.uids import is_uid
 
 Row = dict[str, Any]
 

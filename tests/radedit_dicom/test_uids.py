@@ -13,7 +13,7 @@ from radedit_dicom.edits import Ledger
 from radedit_dicom.errors import ArchiveError
 from radedit_dicom.folder import FolderArchive
 from radedit_dicom.locate import split_address
-from radedit_dicom.parsing import is_uid
+from radedit_dicom.uids import is_uid
 
 GOOD = ("1.2.840.10008.1.2", "1.02.003", "2.25.0", "7", "1" * 64)
 BAD = (

@@ -13,8 +13,9 @@ from radedit.lib.errors import MaskError, NotFoundError
 from radedit_dicom.archive import Archive, Instance, Query
 from radedit_dicom.errors import DicomError
 from radedit_dicom.film import Film
-from radedit_dicom.parsing import is_uid, parse
+from radedit_dicom.parsing import parse
 from radedit_dicom.segment_reader import find_segments, refers_to, segment_labels, select_mask
+from radedit_dicom.uids import is_uid
 
 Mask = NDArray[np.bool_]
 _SHOWN = 12  # labels or UIDs in a sentence

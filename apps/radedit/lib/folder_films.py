@@ -12,7 +12,8 @@ from radedit_dicom.conformance import claims_ours
 from radedit_dicom.errors import DicomError
 from radedit_dicom.folder import FolderArchive
 from radedit_dicom.gate import is_phantom
-from radedit_dicom.parsing import is_uid, parse
+from radedit_dicom.parsing import parse
+from radedit_dicom.uids import is_uid
 
 
 class FolderFilms:

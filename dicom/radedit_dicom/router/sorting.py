@@ -14,11 +14,12 @@ import pydicom
 from pydicom.dataset import Dataset
 
 from radedit_dicom.errors import DicomError, NotDicomError
-from radedit_dicom.parsing import is_uid, parse
+from radedit_dicom.parsing import parse
 from radedit_dicom.router import part10
 from radedit_dicom.router.audit import Audit
 from radedit_dicom.router.journal import Journal
 from radedit_dicom.router.spool import Spool
+from radedit_dicom.uids import is_uid
 
 QUARANTINED, WAITING = "quarantined", "waiting"
 MAX_PIXELS = 1 << 28  # rows x columns x frames: far more than any radiograph has

@@ -21,7 +21,8 @@ from radedit.lib.errors import NotFoundError
 from radedit_dicom.archive import Archive, Instance, Query, instance_of
 from radedit_dicom.errors import ArchiveError, DicomError
 from radedit_dicom.folder import FolderArchive
-from radedit_dicom.parsing import SUFFIXES, is_uid, looks_like_dicom, parse
+from radedit_dicom.parsing import SUFFIXES, looks_like_dicom, parse
+from radedit_dicom.uids import is_uid
 from radedit_dicom.vocabulary import FILM_CLASSES, FILM_MODALITIES
 
 _LEVELS = ("study_instance_uid", "series_instance_uid", "sop_instance_uid")

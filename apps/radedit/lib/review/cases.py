@@ -22,9 +22,10 @@ from radedit_dicom.cache import Cache
 from radedit_dicom.dimse import DimseArchive
 from radedit_dicom.edits import HeldEdit, Ledger, listed
 from radedit_dicom.film import Film, read_film
-from radedit_dicom.parsing import is_uid, parse
+from radedit_dicom.parsing import parse
 from radedit_dicom.pixels import to_display
 from radedit_dicom.segment_reader import read_segmentation
+from radedit_dicom.uids import is_uid
 
 LISTED_S: Final = 10.0  # how long a listing is believed
 _CACHE_BYTES: Final = 2_000_000_000

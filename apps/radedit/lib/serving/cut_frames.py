@@ -18,7 +18,7 @@ from radedit.lib.serving.folder_objects import frame_numbers, frames
 from radedit.lib.serving.folder_web import multipart
 from radedit_dicom.archive import Archive, Instance
 from radedit_dicom.errors import DicomError
-from radedit_dicom.parsing import UID_PATTERN
+from radedit_dicom.uids import UID_PATTERN
 
 _FRAMES: Final = re.compile(
     rf"studies/({UID_PATTERN})/series/({UID_PATTERN})/instances/({UID_PATTERN})/frames/([0-9,]+)"

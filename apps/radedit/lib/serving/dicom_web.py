@@ -14,7 +14,7 @@ from radedit.lib.serving.films import Films
 from radedit_dicom.access import Access
 from radedit_dicom.folder import FolderArchive
 from radedit_dicom.locate import split_address
-from radedit_dicom.parsing import UID_LENGTH, UID_PATTERN
+from radedit_dicom.uids import UID_LENGTH, UID_PATTERN
 
 PREFIX: Final = "/dicom-web"
 _UID: Final = rf"(?![0-9.]{{{UID_LENGTH + 1}}}){UID_PATTERN}"

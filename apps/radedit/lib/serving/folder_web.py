@@ -30,7 +30,7 @@ from radedit.lib.serving.folder_search import (
 from radedit_dicom.archive import Instance
 from radedit_dicom.errors import DicomError
 from radedit_dicom.folder import FolderArchive
-from radedit_dicom.parsing import UID_LENGTH, UID_PATTERN
+from radedit_dicom.uids import UID_LENGTH, UID_PATTERN
 
 Uid = Annotated[str, Path(pattern=f"^{UID_PATTERN}$", max_length=UID_LENGTH)]
 Numbers = Annotated[str, Path(pattern=r"^[0-9]{1,6}(,[0-9]{1,6}){0,63}$")]

@@ -25,7 +25,7 @@ from radedit.lib.serving.metrics import Metrics
 from radedit.lib.serving.roles import Role
 from radedit.lib.serving.submission import job_request, parsed, schema
 from radedit.lib.sources import EMBEDDED_TASKS
-from radedit_dicom.parsing import UID_LENGTH, UID_PATTERN
+from radedit_dicom.uids import UID_LENGTH, UID_PATTERN
 
 LOOK_S: Final = 0.2  # how often a followed job is looked at
 SAY_S: Final = 1.0  # a follower hears of a job at least this often, changed or not

@@ -13,7 +13,7 @@ from radedit.lib.jobs.model import JobRequest
 from radedit.lib.mask_grammar import Difference, Dilated, Inverse, Node, Source, Union, parse
 from radedit.lib.parameters import PARAMETERS
 from radedit.lib.serving.config import MB, Limits
-from radedit_dicom.parsing import is_uid
+from radedit_dicom.uids import is_uid
 
 TEXTS: Final[Mapping[str, str]] = {
     "prompt": "what the edited region shall show",

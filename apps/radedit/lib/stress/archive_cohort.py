@@ -27,8 +27,9 @@ from radedit_dicom.archive import Archive
 from radedit_dicom.errors import DicomError
 from radedit_dicom.film import Film, read_film
 from radedit_dicom.frontal import View
-from radedit_dicom.parsing import is_uid, parse
+from radedit_dicom.parsing import parse
 from radedit_dicom.study import qa_patient_id
+from radedit_dicom.uids import is_uid
 
 _UNKNOWN = Labelled({}, {})
 

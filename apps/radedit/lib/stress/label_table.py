@@ -18,7 +18,7 @@ from typing import Final
 from radedit.lib.errors import ParameterError
 from radedit.lib.stress.subjects import Problem
 from radedit.lib.stress.suite import Suite
-from radedit_dicom.parsing import is_uid
+from radedit_dicom.uids import is_uid
 
 UID: Final = "sop_instance_uid"
 WORDS: Final = ("group", "text", "side", "zone")

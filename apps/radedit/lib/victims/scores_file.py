@@ -13,7 +13,7 @@ from radedit.lib.victims.about import About
 from radedit.lib.victims.answers import sha256_of, usable_scores
 from radedit.lib.victims.protocol import Answer, Display, Mask, VictimCard
 from radedit_dicom.film import Film
-from radedit_dicom.parsing import is_uid
+from radedit_dicom.uids import is_uid
 
 KEY: Final = "sop_instance_uid"
 
