@@ -77,12 +77,14 @@ class Mortal(Turn):
         super().finish(*given)
 
 
-def run(queue: JobQueue, editor: Editor, studies: Path, job: str, last: int = 0) -> None:
+def run(
+    queue: JobQueue, editor: Editor, studies: Path, job: str, last: int = 0, most: int = 1
+) -> None:
     with queue.engine.connect() as connection:
         ticket = str(connection.execute(sa.select(jobs.c.ticket).where(jobs.c.id == job)).scalar())
-    batches = Batches(editor, Films.open(str(studies), {}, editor.settings), 1)
+    batches = Batches(editor, Films.open(str(studies), {}, editor.settings), most)
     turn = Mortal(queue.engine, ticket, last) if last else Turn(queue.engine, ticket)
-    batches.run(turn, turn.take(job, 1))
+    batches.run(turn, turn.take(job, most))
 
 
 def made(
@@ -154,6 +156,35 @@ def test_a_step_of_another_film_model_or_machine_is_not_gone_on_with(
     shutil.rmtree(studies / "edited")
     again = made(queue, editor, studies, request)
     assert found.result["pixel_sha256"] == again["pixel_sha256"]
+
+
+def test_an_edit_that_diverges_ends_no_other_job_of_its_batch(
+    queue: JobQueue, ask: Ask, editor: Editor, studies: Path
+) -> None:
+    ways = {"steps": 4, "skip": 0.3}
+    good = ask(prompt=tiny_model.PROMPT, parameters={**ways, "seed": 1})
+    bad = ask(prompt="right mass", parameters={**ways, "seed": 2})
+    alone = made(queue, editor, studies, good)
+    ids = [queue.submit(request)[0].id for request in (good, bad)]
+    words = editor.backbone().encode_text(["right mass"])
+
+    def spoil(_module: Any, given: tuple[Any, ...], named: dict[str, Any], answer: Any) -> Any:
+        context = named.get("encoder_hidden_states", given[2] if len(given) > 2 else None)
+        rows = (context == words).flatten(1).all(1)
+        answer[0][rows] = float("nan")
+        return answer
+
+    hook = editor.backbone().unet.register_forward_hook(spoil, with_kwargs=True)
+    try:
+        run(queue, editor, studies, ids[0], most=2)
+    finally:
+        hook.remove()
+    first, second = map(queue.get, ids)
+    assert (first.state, first.error) == ("done", None)
+    assert first.result is not None
+    assert first.result["pixel_sha256"] == alone["pixel_sha256"]
+    assert second.state == "failed"
+    assert "diverged" in str(second.error)
 
 
 _KILLED = """

@@ -129,8 +129,7 @@ class Batches:
             raise
         except Exception as error:
             if not is_out_of_memory(error):
-                for one in group:
-                    turn.fail(one.id, _sentence(error))
+                self._apart(turn, group, error)
                 return
         # Only here, where nothing refers to the failed batch any more, is its memory free.
         release_memory()
@@ -144,10 +143,17 @@ class Batches:
         half = (size + 1) // 2
         self.most = min(self.most, half)
         logger.warning("out of memory with a batch of %d; going on with %d", size, half)
-        turn.forget([one.id for one in group])
-        group = [replace(one, job=replace(one.job, checkpoint=None)) for one in group]
+        group = _anew(turn, group)
         for first in range(0, len(group), half):
             self._group(turn, group[first : first + half], len(group[first : first + half]))
+
+    def _apart(self, turn: Turn, group: Sequence[Ready], error: Exception) -> None:
+        """Find the job that a batch failed for, such as one that diverged; the others go on."""
+        if len(group) == 1:
+            turn.fail(group[0].id, _sentence(error))
+            return
+        for one in _anew(turn, group):
+            self._group(turn, [one], 1)
 
     def _batch(self, turn: Turn, group: Sequence[Ready], size: int) -> None:
         seats = seats_of(group)
@@ -187,6 +193,12 @@ class Batches:
         backbone = self.editor.backbone(one.prepared.case.request.model)
         parameters = one.prepared.parameters
         return len(backbone.schedule(parameters.steps, parameters.skip, parameters.solver))
+
+
+def _anew(turn: Turn, group: Sequence[Ready]) -> list[Ready]:
+    """Let jobs begin at the beginning, in batches of another size."""
+    turn.forget([one.id for one in group])
+    return [replace(one, job=replace(one.job, checkpoint=None)) for one in group]
 
 
 def seats_of(group: Sequence[Ready]) -> dict[str, int]:
