@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -69,7 +68,7 @@ def _draw(
     from matplotlib.figure import Figure
 
     before = to_display(film)
-    after = to_display(replace(film, stored=stored))
+    after = to_display(film, stored)
     change = after - before
     limit = max(float(np.abs(change).max()), 1e-3)
     figure = Figure(figsize=(13.5, 9.6), dpi=100, layout="constrained")

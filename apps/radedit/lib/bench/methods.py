@@ -184,7 +184,7 @@ def _edited(plan: Compared, editor: Editor, case: Removal, way: Way) -> tuple[Im
     masks = case.masks(way.parameters.get("keep", "values"))
     sources = FilmSources(case.film, uploaded=masks)
     edited = editor.edit(case.film, request, sources)
-    display = to_display(replace(case.film, stored=edited.stored))
+    display = to_display(case.film, edited.stored)
     return display, edited.directional.directional
 
 

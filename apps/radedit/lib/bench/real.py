@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -211,7 +211,7 @@ def look(editor: Editor, model: str | None, film: Film) -> Looked:
         )
         sources = FilmSources(film, uploaded={"edit": edit, "keep": keep})
         edited = editor.edit(film, request, sources)
-        after = to_display(replace(film, stored=edited.stored))
+        after = to_display(film, edited.stored)
         images[name], masks[name] = after, edited.edit
         border = border_of(edited.edit, before, chest, SEED)
         figures[name] = {

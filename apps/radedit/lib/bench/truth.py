@@ -110,7 +110,7 @@ class Bench:
         given = {**request.parameters, **self.parameters}
         request = replace(request, model=self.model, parameters=given)
         edited = self.editor.edit(film, request, FilmSources(film, uploaded=masks))
-        return to_display(replace(film, stored=edited.stored))
+        return to_display(film, edited.stored)
 
     def seen(self, image: Image) -> set[str]:
         """All that the judge sees on a film, by its labels."""

@@ -39,7 +39,7 @@ from radedit.lib.stress.subjects import Image, Mask, Subject
 from radedit.lib.stress.suite import Edit, Filter, Suite
 from radedit_dicom.errors import DicomError
 from radedit_dicom.film import Film
-from radedit_dicom.pixels import apply_display_delta, to_display
+from radedit_dicom.pixels import apply_display_delta, presentation_table, to_display
 from radedit_dicom.provenance import edit_uid
 
 _NO_EDIT = (MaskError, FilmError, PromptError, NotFoundError, SourceError, DicomError)
@@ -208,7 +208,7 @@ class Maker:
 
     def _about(self, subject: Subject, edit: Edit, edited: Edited, sham: bool) -> dict[str, Any]:
         before = to_display(edited.film)
-        after = to_display(replace(edited.film, stored=edited.stored))
+        after = to_display(edited.film, edited.stored)
         seen: list[str] | None = None
         if self.judge is not None and self.suite.filter.consistent:
             facing = after[:, ::-1] if edited.film.is_mirrored else after
@@ -310,4 +310,7 @@ def _variant(film: Film, stored: NDArray[Any], name: str) -> Film:
     header = copy.deepcopy(film.header)  # a shallow one shares its elements
     digits = name if name.startswith(PYDICOM_ROOT_UID) else generate_uid(entropy_srcs=[name])
     header.SOPInstanceUID = digits
+    window = presentation_table(film).window
+    if window is not None:  # made up from the film's values, of which an edit may take the largest
+        header.WindowCenter, header.WindowWidth = (f"{value:.10g}" for value in window)
     return replace(film, stored=stored, header=header)
