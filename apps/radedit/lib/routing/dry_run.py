@@ -7,13 +7,18 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from radedit_dicom.errors import DicomError
-from radedit_dicom.parsing import parse
+from radedit_dicom.errors import DicomError, NotDicomError
+from radedit_dicom.film import read_film
+from radedit_dicom.objects import Destination
 from radedit_dicom.router.journal import Journal
+from radedit_dicom.router.part10 import opened
 from radedit_dicom.router.planning import facts_of
 from radedit_dicom.router.route import Route
 from radedit_dicom.router.rules import Facts, Rule, deciding
+from radedit_dicom.router.sorting import examined
 from radedit_dicom.router.spool import Spool
+
+_OF_FILMS = ("edit", "stress")  # kinds of actions that take nothing but a film
 
 
 def explain_files(route: Route, paths: Sequence[Path], source: str) -> Iterator[dict[str, Any]]:
@@ -35,13 +40,22 @@ def explain_files(route: Route, paths: Sequence[Path], source: str) -> Iterator[
     for path in paths:
         for file in sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]:
             try:
-                header = parse(file, pixels=False)
+                named = opened(_content(file))
+                header = examined(file, named.uid, named.sop_class)
             except DicomError as error:
                 yield {"file": str(file), "outcome": f"quarantined: {error}", "rules": []}
                 continue
-            uid = str(header.get("SOPInstanceUID", ""))
-            facts = Facts(uid, source, datetime.now(), header)
-            yield {"file": str(file), **explain(route.rules, facts)}
+            facts = Facts(named.uid, source, datetime.now(), header)
+            yield {"file": str(file), **explain(route.rules, facts, file)}
+
+
+def _content(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise NotDicomError(
+            f"The file cannot be read ({error.strerror}); give one that can."
+        ) from None
 
 
 def explain_stored(route: Route) -> Iterator[dict[str, Any]]:
@@ -60,20 +74,28 @@ def explain_stored(route: Route) -> Iterator[dict[str, Any]]:
             "WHERE state NOT IN ('quarantined', 'removed') ORDER BY received"
         ):
             try:
-                yield explain(route.rules, facts_of(spool, row))
+                yield explain(route.rules, facts_of(spool, row), spool.folder / row["file"])
             except DicomError as error:
                 yield {"uid": row["uid"], "outcome": f"quarantined: {error}", "rules": []}
     finally:
         journal.close()
 
 
-def explain(rules: Sequence[Rule], facts: Facts) -> dict[str, Any]:
+def explain(rules: Sequence[Rule], facts: Facts, file: Path) -> dict[str, Any]:
     """Say of one object which rules would fire, and why or why not; no value of it is told.
+
+    Parameters
+    ----------
+    rules : sequence of Rule
+    facts : Facts
+    file : Path
+        The object; where a rule orders an edit it is read as the edit would read it.
 
     Returns
     -------
     dict
-        "uid"; "outcome" in words; "rules", each with "name", "fires", "asked" and "actions".
+        "uid"; "outcome" in words; "refused", why no edit would be made of it, "" = one would, or
+        none is ordered; "rules", each with "name", "fires", "asked" and "actions".
     """
     fired = deciding(rules, facts)
     told = []
@@ -91,18 +113,33 @@ def explain(rules: Sequence[Rule], facts: Facts) -> dict[str, Any]:
         )
         if rule in fired and not rule.go_on:
             break  # those behind it are not asked
-    return {"uid": facts.uid, "outcome": _outcome(fired, facts), "rules": told}
+    refused = _refused(fired, facts, file)
+    outcome = _outcome(fired) + (f"; but no edit is made of it: {refused}" if refused else "")
+    return {"uid": facts.uid, "outcome": outcome, "refused": refused, "rules": told}
 
 
-def _outcome(fired: Sequence[Rule], facts: Facts) -> str:
+def _refused(fired: Sequence[Rule], facts: Facts, file: Path) -> str:
+    """Say why the edits that are ordered of an object would not be made."""
+    ordered = [action for rule in fired for action in rule.actions if action.kind in _OF_FILMS]
+    if not ordered:
+        return ""
+    if facts.is_synthetic:
+        return "It says that it is synthetic, so it is not edited."
+    try:
+        film = read_film(file)
+        for action in ordered:
+            if action.kind == "edit":
+                Destination("same" if action.settings.get("study") == "same" else "new").check(film)
+    except DicomError as error:
+        return str(error)
+    return ""
+
+
+def _outcome(fired: Sequence[Rule]) -> str:
     if not fired:
         return "unmatched: no rule fires"
-    said = "; ".join(
+    return "; ".join(
         f"{action.kind}{' to ' + ', '.join(action.to) if action.to else ''} (rule '{rule.name}')"
         for rule in fired
         for action in rule.actions
     )
-    edits = any(action.kind in ("edit", "stress") for rule in fired for action in rule.actions)
-    if facts.is_synthetic and edits:
-        said += "; but it says that it is synthetic, so it is not edited"
-    return said
