@@ -18,7 +18,7 @@ from radedit.lib.edit.backbone.files import check_pins, component_files, file_di
 from radedit.lib.errors import CheckpointError, OutputError, ParameterError
 from radedit.lib.settings import COMPONENTS, Access, ModelSpec, Settings, load_settings
 from radedit.lib.settings_file import CONFIG, NAME, SCORER
-from radedit_dicom.flushed import write
+from radedit.lib.whole_files import write_file
 
 
 @dataclass(frozen=True)
@@ -196,7 +196,7 @@ def _write(config: Path, text: str) -> None:
     Others read it, such as a service; where it is a link, what it leads to is written.
     """
     try:
-        write(config.resolve(), [text.encode("utf-8")])
+        write_file(config, text)
     except OSError as error:
         raise OutputError(
             f"The settings file {config} cannot be written ({error.strerror}), nothing was "

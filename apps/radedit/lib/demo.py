@@ -25,6 +25,8 @@ import requests
 from rich.console import Console
 from rich.table import Table
 
+from radedit.lib.whole_files import write_file
+
 FILM = "RG1_UNCR.dcm"
 REQUEST: dict[str, Any] = {
     "prompt": "Right lower lobe consolidation",
@@ -190,7 +192,7 @@ def _summary(
     for name, (good, seen) in held.items():
         table.add_row(name, {True: "yes", False: "NO", None: "not checked"}[good], seen)
     console.print(table)
-    (picture.parent / "summary.json").write_text(json.dumps(answer, indent=2) + "\n")
+    write_file(picture.parent / "summary.json", json.dumps(answer, indent=2) + "\n")
     for name in ("sc", "seg", "sr"):
         console.print(f"{name:8} {picture.parent / 'edited' / answer[name]}")
     console.print(f"picture  {picture}\nanswer   {picture.parent / 'summary.json'}")

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radedit.lib.pipeline import Edited
+from radedit.lib.whole_files import replacing
 from radedit_dicom.film import Film, read_film
 from radedit_dicom.parsing import parse
 from radedit_dicom.pixels import to_display
@@ -91,7 +92,8 @@ def _draw(
         "red outline: may change, and a band around it; blue outline: must stay",
         fontsize=10,
     )
-    figure.savefig(path)
+    with replacing(path) as stream:
+        figure.savefig(stream, format=path.suffix.lstrip(".") or "png")
 
 
 def _close_up(edit: NDArray[np.bool_]) -> tuple[slice, slice]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -12,6 +13,7 @@ from typing import Any, Final
 from radedit.lib.batch.plan import JOURNAL, TABLE
 from radedit.lib.errors import OutputError
 from radedit.lib.json_lines import JsonLines, claimed, written_to
+from radedit.lib.whole_files import replacing
 
 Row = dict[str, Any]
 FORMAT: Final = "radedit-batch-1"
@@ -84,10 +86,12 @@ class Journal:
     def write_table(self) -> Path:
         """Write the outcomes as CSV, a line for each film."""
         path = self.folder / TABLE
-        with written_to("--work"), path.open("w", encoding="utf-8", newline="") as stream:
-            table = csv.DictWriter(stream, COLUMNS, extrasaction="ignore", restval="")
+        with written_to("--work"), replacing(path) as stream:
+            text = io.TextIOWrapper(stream, "utf-8", newline="", write_through=True)
+            table = csv.DictWriter(text, COLUMNS, extrasaction="ignore", restval="")
             table.writeheader()
             table.writerows({**row.get("uids", {}), **row} for row in self.newest())
+            text.detach()
         return path
 
     def newest(self) -> Iterator[Row]:

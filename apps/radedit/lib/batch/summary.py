@@ -12,6 +12,7 @@ from radedit.lib.batch.plan import Pace
 from radedit.lib.batch.stages import STAGES, Spent
 from radedit.lib.batch.worker import Vitals
 from radedit.lib.errors import OutputError
+from radedit.lib.whole_files import write_file
 
 MIB = 2**20
 MOST_SAMPLES = 400  # of the memory
@@ -125,7 +126,7 @@ def write(summary: Mapping[str, Any], path: Path) -> None:
         The file cannot be written.
     """
     try:
-        path.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+        write_file(path, json.dumps(summary, indent=2) + "\n")
     except OSError as error:
         raise OutputError(
             f"the summary cannot be written ({error.strerror or type(error).__name__})."

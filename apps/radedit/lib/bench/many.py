@@ -18,6 +18,7 @@ from radedit.lib.batch.plan import BatchPlan, Pace
 from radedit.lib.batch.stages import STAGES
 from radedit.lib.bench.turns import Progress, Quantities, machine
 from radedit.lib.errors import RadEditError
+from radedit.lib.whole_files import replacing
 from radedit_dicom.folder import FolderArchive
 
 FIRST_SEED: Final = 21_000_000
@@ -192,7 +193,8 @@ def draw_memory(found: Mapping[str, Any], path: Path) -> Path:
     axes.set_title(f"{found['made']} films through radedit batch", loc="left", fontsize=10)
     axes.grid(alpha=0.3)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110, metadata={"Software": None})
+    with replacing(path) as stream:
+        figure.savefig(stream, format="png", dpi=110, metadata={"Software": None})
     pyplot.close(figure)
     return path
 

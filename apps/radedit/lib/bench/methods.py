@@ -26,6 +26,7 @@ from radedit.lib.sources import FilmSources
 from radedit.lib.spread import spread
 from radedit.lib.stress.judge import Judge, load_judge
 from radedit.lib.stress.ledger import Ledger
+from radedit.lib.whole_files import replacing
 from radedit_dicom.pixels import to_display
 
 Row = dict[str, Any]
@@ -127,7 +128,7 @@ def compare(
         spread(do, left, tools, load, plan.devices), plan.patients - len(left) + 1
     ):
         if number == 0:
-            with shown.open("wb") as stream:
+            with replacing(shown) as stream:
                 np.savez_compressed(stream, **films)  # type: ignore[arg-type]
         ledger.add([*rows, {"type": "done", "subject": f"{number}", "victims": {}}])
         progress(count, plan.patients)
@@ -234,5 +235,6 @@ def picture(films: Mapping[str, Image], target: Path) -> Path:
         below.imshow(films[name] - films[AS_IS], cmap="RdBu_r", vmin=-0.25, vmax=0.25)
         for axes in (above, below):
             axes.set_axis_off()
-    figure.savefig(target, dpi=110)
+    with replacing(target) as stream:
+        figure.savefig(stream, format="png", dpi=110)
     return target

@@ -12,6 +12,7 @@ from scipy.ndimage import gaussian_filter, gaussian_gradient_magnitude
 from radedit.lib.bench.measures import Image, Mask, border_band, scale_of
 from radedit.lib.bench.truth import AS_IS, DIFFEDIT, RADEDIT, TRUTH
 from radedit.lib.errors import OutputError
+from radedit.lib.whole_files import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -155,7 +156,8 @@ def _grid(
             title = panel(axis, row, column)
             axis.set_title(title, fontsize=8)
     figure.suptitle(f"{heading}. Simulated films, not for diagnosis", fontsize=9)
-    figure.savefig(path)
+    with replacing(path) as stream:
+        figure.savefig(stream, format="png")
     return path
 
 

@@ -11,6 +11,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from radedit.lib.bench.released import Task
 from radedit.lib.bench.speed import Fused
+from radedit.lib.whole_files import replacing
 
 SHOWN = 10  # operators by name; the rest is one bar
 
@@ -60,5 +61,6 @@ def draw(found: Mapping[str, Mapping[str, float]], path: Path) -> Path:
         axes.tick_params(labelsize=8)
         axes.spines[["top", "right"]].set_visible(False)
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=110)
+    with replacing(path) as stream:
+        figure.savefig(stream, format="png", dpi=110)
     return path

@@ -12,6 +12,7 @@ from radedit.lib.bench.pictures import EDIT, KEEP, outline
 from radedit.lib.bench.real import ADDITION, REMOVAL, TASKS, Looked
 from radedit.lib.errors import OutputError
 from radedit.lib.phantom.credibility_pictures import ATTRIBUTION
+from radedit.lib.whole_files import replacing
 
 NAME = "real-edits.png"
 ROWS = (
@@ -81,7 +82,8 @@ def draw(edits: Sequence[Looked], folder: Path) -> Path:
     figure.suptitle(f"Edited real films, not for diagnosis. {ATTRIBUTION}, edited", fontsize=8)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        figure.savefig(folder / NAME)
+        with replacing(folder / NAME) as stream:
+            figure.savefig(stream, format="png")
     except OSError as error:
         raise OutputError(
             f"the contact sheet cannot be written ({error.strerror or type(error).__name__})."

@@ -9,6 +9,7 @@ from typing import Any
 from radedit.lib.bench.figures import Figure
 from radedit.lib.bench.truth import AS_IS, GUIDANCE
 from radedit.lib.errors import OutputError
+from radedit.lib.whole_files import write_file
 
 BEGIN, END = "<!-- radedit bench truth: begin -->", "<!-- radedit bench truth: end -->"
 PAGE = "benchmarks.md"
@@ -25,7 +26,7 @@ def write_page(docs: Path, text: str) -> None:
     page = docs / PAGE
     try:
         before = page.read_text("utf-8")
-        page.write_text(_between(before, text), "utf-8")
+        write_file(page, _between(before, text))
     except OSError as error:
         raise OutputError(
             f"{PAGE} cannot be updated ({error.strerror or type(error).__name__}); run this in "

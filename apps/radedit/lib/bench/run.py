@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -33,6 +32,7 @@ from radedit.lib.settings import load_settings
 from radedit.lib.spread import spread
 from radedit.lib.stress.judge import FOLDER as JUDGE
 from radedit.lib.stress.judge import load_judge
+from radedit.lib.whole_files import replacing
 
 FORMAT = "radedit-bench-truth-5"  # another number wherever a measure changes
 ROWS = "rows.jsonl"
@@ -184,10 +184,8 @@ def _write(measured: Measured, work: Path, key: str) -> None:
             name: image if image.dtype == bool else np.round(image.clip(0, 1) * 255).astype("u1")
             for name, image in measured.images.items()
         }
-        part = work / f"patient-{number}.part"
-        with part.open("wb") as stream:
+        with replacing(_picture(work, number)) as stream:
             np.savez_compressed(stream, **arrays)
-        os.replace(part, _picture(work, number))
     JsonLines(work / ROWS).append([json.dumps({"key": key, "row": measured.row})])
 
 

@@ -10,6 +10,7 @@ import typer
 from radedit.lib.commands.console import AsJson, bar, print_json, refusals
 from radedit.lib.commands.processes import processes
 from radedit.lib.json_lines import written_to
+from radedit.lib.whole_files import write_file
 
 bench = typer.Typer(help="Measure the program.", no_args_is_help=True)
 Workers = Annotated[
@@ -225,5 +226,5 @@ def verdicts(
             found = judge_zoo(Zoo(draws, min(rows, draws), all_cells()), progress)
         if out is not None:
             with written_to("--out"):
-                out.expanduser().write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+                write_file(out.expanduser(), json.dumps(found, indent=1) + "\n")
         print_json(summary_of(found)) if as_json else print(markdown(found))

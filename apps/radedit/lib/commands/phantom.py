@@ -10,6 +10,7 @@ import typer
 
 from radedit.lib.commands.console import AsJson, bar, print_json, refusals
 from radedit.lib.errors import OutputError, ParameterError
+from radedit.lib.whole_files import write_file
 
 if TYPE_CHECKING:
     from radedit.lib.phantom.world import World
@@ -131,7 +132,7 @@ def _studies(out: Path, count: int, seed: int, size: int, world: World, as_json:
     resumed = sum(bool(row["resumed"]) for row in rows)
     summary = {"written": len(rows) - resumed, "already_there": resumed, "studies": rows}
     try:
-        (out.expanduser() / SUMMARY).write_text(json.dumps(summary, indent=2) + "\n", "utf-8")
+        write_file(out.expanduser() / SUMMARY, json.dumps(summary, indent=2) + "\n")
     except OSError as error:
         raise OutputError(f"the summary cannot be written ({error.strerror}).") from None
     if as_json:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import nn
 
 from radedit.lib.edit.precision import resolve
 from radedit.lib.parameters import AUTO
+from radedit.lib.whole_files import replacing
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -98,8 +98,7 @@ class Trainer(Generic[M]):
                     self.average[name].copy_(value)
 
     def _save(self) -> None:
-        part = self.path.with_suffix(".part")
-        part.parent.mkdir(parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
         state = {
             "model": self.model.state_dict(),
             "optimiser": self.optimiser.state_dict(),
@@ -107,5 +106,5 @@ class Trainer(Generic[M]):
             "step": self.step,
             "losses": self.losses,
         }
-        torch.save(state, part)
-        os.replace(part, self.path)
+        with replacing(self.path) as stream:
+            torch.save(state, stream)

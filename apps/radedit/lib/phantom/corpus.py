@@ -7,7 +7,6 @@ with every other device gone too.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing import get_context
@@ -28,6 +27,7 @@ from radedit.lib.phantom.world import (
     without,
     without_devices,
 )
+from radedit.lib.whole_files import replacing
 
 CHUNK = 50
 LAYERS = ("lung_left", "lung_right", "heart", "finding", "drain", "device")
@@ -91,10 +91,8 @@ def load(draw: Draw, folder: Path, workers: int = 2) -> Corpus:
 def _write_chunk(job: tuple[Draw, range, Path]) -> None:
     draw, seeds, path = job
     rows = [triplet(draw_patient(seed, draw.world), draw.size) for seed in seeds]
-    part = path.with_suffix(".part")
-    with part.open("wb") as stream:
+    with replacing(path) as stream:
         np.save(stream, np.stack(rows))
-    os.replace(part, path)
 
 
 def triplet(patient: Patient, size: int) -> NDArray[np.uint8]:

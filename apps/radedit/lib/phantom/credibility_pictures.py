@@ -32,6 +32,7 @@ from radedit.lib.phantom.world import (
     without,
     without_devices,
 )
+from radedit.lib.whole_files import replacing
 
 Film = NDArray[np.float32]
 SHEET_SIZE = 384  # pixels of a film's longer side on a sheet
@@ -95,7 +96,8 @@ def draw(figures: Figures, out: Path, films: Path | None, progress: Progress) ->
     try:
         out.mkdir(parents=True, exist_ok=True)
         for name, figure in drawn.items():
-            figure.savefig(out / name, dpi=110)
+            with replacing(out / name) as stream:
+                figure.savefig(stream, format="png", dpi=110)
     except OSError as error:
         raise OutputError(f"the pictures cannot be written ({error.strerror}).") from None
     return [out / name for name in drawn]

@@ -15,12 +15,14 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as safetensors_of
 from torch import nn
 from torch.nn import functional
 
 from radedit.lib.errors import CheckpointError, FilmError
 from radedit.lib.geometry import SquareGrid, stretched
+from radedit.lib.whole_files import write_file
 
 Config = dict[str, Any]
 
@@ -128,11 +130,12 @@ def save(network: nn.Module, config: Config, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "model.safetensors"
     tensors = network.state_dict().items()
-    save_file(
-        {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in tensors}, path
+    content = safetensors_of(
+        {k: (v.half() if v.is_floating_point() else v).contiguous() for k, v in tensors}
     )
+    write_file(path, content)
     full = {**_rounded(config), "bytes": path.stat().st_size, "sha256": _sha256(path)}
-    (folder / "config.json").write_text(json.dumps(full, indent=2) + "\n")
+    write_file(folder / "config.json", json.dumps(full, indent=2) + "\n")
 
 
 def load(folder: Path) -> tuple[nn.Module, Config]:

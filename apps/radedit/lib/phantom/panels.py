@@ -7,7 +7,6 @@ when examples are drawn, not when films are rendered.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -19,6 +18,7 @@ from rich.progress import track
 
 from radedit.lib.geometry import SquareGrid, stretched
 from radedit.lib.phantom.world import Patient, Studio
+from radedit.lib.whole_files import replacing
 
 CHUNK = 50
 
@@ -86,10 +86,8 @@ def load(panel: Panel, folder: Path, workers: int = 2) -> Films:
 def _write_chunk(job: tuple[Panel, int, int, Path]) -> None:
     panel, first, count, path = job
     rows = [films_of(panel.variants(first + i), panel.size) for i in range(count)]
-    part = path.with_suffix(".part")
-    with part.open("wb") as stream:
+    with replacing(path) as stream:
         np.save(stream, np.stack(rows))
-    os.replace(part, path)
 
 
 def films_of(variants: list[Patient], size: int) -> NDArray[np.uint8]:

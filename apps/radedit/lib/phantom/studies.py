@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,6 +39,7 @@ from radedit.lib.phantom.world import (
     draw_patient,
     without,
 )
+from radedit.lib.whole_files import write_file
 from radedit_dicom.provenance import pixel_sha256
 
 FORMAT = "radedit-phantom-1"
@@ -224,17 +224,11 @@ def _write(study: PhantomStudy, folder: Path) -> dict[str, Any]:
         buffer = io.BytesIO()
         dataset.save_as(buffer, enforce_file_format=True)
         content = buffer.getvalue()
-        _replace(folder / name, content)
+        write_file(folder / name, content)
         files[name] = {
             "sop_instance_uid": str(dataset.SOPInstanceUID),
             "sha256": hashlib.sha256(content).hexdigest(),
         }
     truth = {**study.truth, "files": files}
-    _replace(folder / TRUTH, (json.dumps(truth, indent=2) + "\n").encode("utf-8"))
+    write_file(folder / TRUTH, json.dumps(truth, indent=2) + "\n")
     return truth
-
-
-def _replace(path: Path, content: bytes) -> None:
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(content)
-    os.replace(part, path)

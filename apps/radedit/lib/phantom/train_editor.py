@@ -33,6 +33,7 @@ from radedit.lib.phantom.corpus import Corpus
 from radedit.lib.phantom.findings import Finding
 from radedit.lib.phantom.sentences import NORMAL, describe, finding_phrase, vocabulary
 from radedit.lib.phantom.world import without, without_devices
+from radedit.lib.whole_files import replacing, write_file
 
 SIZE, TOKENS, BATCH = 256, 32, 16
 UNCONDITIONAL = 0.12
@@ -150,7 +151,7 @@ def train(
 
 def _tokenizer(folder: Path) -> BertTokenizer:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "vocab.txt").write_text("\n".join(vocabulary()) + "\n")
+    write_file(folder / "vocab.txt", "\n".join(vocabulary()) + "\n")
     tokenizer = BertTokenizer(
         vocab={word: i for i, word in enumerate(vocabulary())},
         do_lower_case=True,
@@ -165,7 +166,8 @@ def _cached(folder: Path | None, phantoms: Corpus, work: Path, out: Path) -> Exa
     if not path.exists():
         examples = _encode(folder, phantoms, out)
         work.mkdir(parents=True, exist_ok=True)
-        torch.save(vars(examples), path)
+        with replacing(path) as stream:
+            torch.save(vars(examples), stream)
     return Examples(**torch.load(path, weights_only=True))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.progress import track
-from safetensors.torch import save_file
+from safetensors.torch import save as safetensors_of
 from torch.nn import functional
 
 from radedit.lib.geometry import SquareGrid
@@ -18,6 +18,7 @@ from radedit.lib.phantom import chest, films
 from radedit.lib.phantom.checkpoint import Trainer
 from radedit.lib.phantom.corpus import Corpus
 from radedit.lib.phantom.world import Patient, view_of
+from radedit.lib.whole_files import replacing, write_file
 
 BATCH = 16
 HELD_OUT = 6  # patients with masks that no training step sees
@@ -74,8 +75,8 @@ def train(
     network = _fit(work / "lungs.pt", (pool, learnt), steps)
     out.mkdir(parents=True, exist_ok=True)
     weights = {k: v.half().contiguous() for k, v in network.state_dict().items()}
-    save_file(weights, out / "model.safetensors")
-    (out / "config.json").write_text(json.dumps(CONFIG, indent=2) + "\n")
+    write_file(out / "model.safetensors", safetensors_of(weights))
+    write_file(out / "config.json", json.dumps(CONFIG, indent=2) + "\n")
     if unseen_real:
         draw_outlines(network, unseen_real, work / "lungs-unseen.png")
     return {
@@ -214,7 +215,8 @@ def draw_outlines(network: torch.nn.Module, cases: list[Outlined], path: Path) -
             axis.contour(found, [0.0], colors="red", linewidths=1.2)
     legend = "Green: as reviewed; red: as found; yellow: beyond it, no outline was drawn."
     figure.suptitle(f"{legend}\n{ATTRIBUTION}\n{REVIEWERS}", fontsize=8)
-    figure.savefig(path)
+    with replacing(path) as stream:
+        figure.savefig(stream, format="png")
 
 
 def _dice(network: torch.nn.Module, cases: list[Outlined], labels: slice) -> float:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from radedit.lib.errors import OutputError
+from radedit.lib.whole_files import write_file
 from radedit_dicom.router.journal import Journal
 from radedit_dicom.router.spool import Spool
 from radedit_dicom.router.work import Job
@@ -89,7 +90,7 @@ class CohortStep:
                 stderr=stream,
                 start_new_session=True,  # its group is ended with it
             )
-        _leader(folder).write_text(f"{process.pid} {_started(process.pid)}")
+        write_file(_leader(folder), f"{process.pid} {_started(process.pid)}")
         try:
             self._watch(process, is_ours)
         finally:

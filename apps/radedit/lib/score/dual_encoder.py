@@ -22,6 +22,7 @@ from torch.nn import functional
 
 from radedit.lib.errors import CheckpointError, PromptError
 from radedit.lib.geometry import SquareGrid
+from radedit.lib.whole_files import write_file
 
 CONFIG_FILE: Final = "config.json"
 WEIGHTS_FILE: Final = "model.safetensors"
@@ -152,12 +153,12 @@ class EmbeddedEncoder:
 
 def save(network: ImageTextNetwork, folder: Path) -> None:
     """Write config.json and model.safetensors (half precision)."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save as safetensors_of
 
     folder.mkdir(parents=True, exist_ok=True)
     weights = {name: value.half().contiguous() for name, value in network.state_dict().items()}
-    save_file(weights, folder / WEIGHTS_FILE)
-    (folder / CONFIG_FILE).write_text(json.dumps(asdict(network.shape), indent=2) + "\n")
+    write_file(folder / WEIGHTS_FILE, safetensors_of(weights))
+    write_file(folder / CONFIG_FILE, json.dumps(asdict(network.shape), indent=2) + "\n")
 
 
 def load(files: Mapping[str, Path]) -> EmbeddedEncoder:

@@ -29,6 +29,7 @@ from radedit.lib.stress.subjects import Cohort, Image
 from radedit.lib.stress.suite import Edit
 from radedit.lib.stress.variants import kept_edit
 from radedit.lib.victims.embedded import EmbeddedVictim
+from radedit.lib.whole_files import replacing, write_file
 from radedit_dicom.pixels import to_display
 
 DATALIST: Final = "datalist.json"
@@ -61,7 +62,8 @@ def export_pairs(plan: Plan, found: Found, out: Path) -> Path:
             if about["present"].get(label) is None:
                 continue
             for name, image, positive in _films(plan, found, key, label):
-                np.save(out / "images" / f"{name}.npy", image.astype(np.float16))
+                with replacing(out / "images" / f"{name}.npy") as stream:
+                    np.save(stream, image.astype(np.float16))
                 rows.append(
                     {
                         "image": f"images/{name}.npy",
@@ -72,7 +74,7 @@ def export_pairs(plan: Plan, found: Found, out: Path) -> Path:
                 )
         content = {"description": "SYNTHETIC films beside real ones", "labels": [label]}
         text = json.dumps({**content, "training": rows}, indent=1)
-        (out / DATALIST).write_text(text + "\n", "utf-8")
+        write_file(out / DATALIST, text + "\n")
     except OSError as error:
         raise OutputError(f"the training data cannot be written ({error.strerror}).") from None
     return out / DATALIST

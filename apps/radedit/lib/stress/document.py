@@ -9,6 +9,7 @@ from typing import Any
 
 from radedit.lib.errors import OutputError
 from radedit.lib.phantom.instances import tool_version
+from radedit.lib.whole_files import replacing
 from radedit_dicom.encapsulated import Document, encapsulated_pdf
 
 
@@ -30,7 +31,8 @@ def write_document(report: Mapping[str, Any], pdf: Path, target: Path) -> Path:
                 version=tool_version(),
             )
         )
-        made.save_as(target, enforce_file_format=True)
+        with replacing(target) as stream:
+            made.save_as(stream, enforce_file_format=True)
     except OSError as error:
         raise OutputError(f"the report's object cannot be written ({error.strerror}).") from None
     return target

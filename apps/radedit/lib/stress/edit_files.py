@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import zlib
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
+from radedit.lib.whole_files import replacing
 from radedit_dicom.film import Film
 
 
@@ -36,12 +36,10 @@ def write_edit(path: Path, film: Film, stored: NDArray[Any], about: dict[str, An
     rows, cols = np.flatnonzero(change.any(1)), np.flatnonzero(change.any(0))
     top, left = (int(rows[0]), int(cols[0])) if rows.size else (0, 0)
     window = change[top : rows[-1] + 1, left : cols[-1] + 1] if rows.size else change[:1, :1]
-    part = path.with_suffix(".part")
-    with part.open("wb") as stream:
+    with replacing(path) as stream:
         np.savez_compressed(
             stream,
             corner=np.array([top, left]),
             change=window.astype(np.int32),
             about=np.array(json.dumps(about)),
         )
-    os.replace(part, path)

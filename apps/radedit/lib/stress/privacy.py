@@ -18,6 +18,7 @@ import typer
 
 from radedit.lib.stress.quality import Features, nearer_than_source
 from radedit.lib.stress.statistics import proportion
+from radedit.lib.whole_files import replacing
 
 KEPT: Final = Path(__file__).parents[2] / "model" / "privacy" / "features.npz"
 UNSEEN: Final = 9_990_000
@@ -82,13 +83,15 @@ def main(
         return np.array([encoder.embed_image(film) for film in drawn], float)
 
     out.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(
-        out,
-        trained=features(EDITOR_SEED).astype("f4"),
-        unseen=features(UNSEEN).astype("f4"),
-        model_sha256=np.array(editor.backbone().sha256),
-        scorer=np.array(scorer.name),
-    )
+    trained, unseen = features(EDITOR_SEED).astype("f4"), features(UNSEEN).astype("f4")
+    with replacing(out) as stream:
+        np.savez_compressed(
+            stream,
+            trained=trained,
+            unseen=unseen,
+            model_sha256=np.array(editor.backbone().sha256),
+            scorer=np.array(scorer.name),
+        )
 
 
 if __name__ == "__main__":

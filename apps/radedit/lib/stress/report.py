@@ -23,6 +23,7 @@ from radedit.lib.stress.results import summarise
 from radedit.lib.stress.runner import Plan
 from radedit.lib.stress.subjects import Problem
 from radedit.lib.stress.verdict import RULE
+from radedit.lib.whole_files import write_file
 
 TEMPLATE: Final = Path(__file__).parents[2] / "configs" / "report" / "stress.html.j2"
 BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -111,8 +112,8 @@ def write_report(report: Mapping[str, Any], out: Path) -> dict[str, str]:
     page = environment.from_string(TEMPLATE.read_text("utf-8"))
     html, numbers = out / "report.html", out / "report.json"
     try:
-        numbers.write_text(json.dumps(_bare(report), indent=1, allow_nan=False) + "\n", "utf-8")
-        html.write_text(page.render(**report), "utf-8")
+        write_file(numbers, json.dumps(_bare(report), indent=1, allow_nan=False) + "\n")
+        write_file(html, page.render(**report))
     except OSError as error:
         raise OutputError(f"the report cannot be written ({error.strerror}).") from None
     written = {"html": str(html), "json": str(numbers)}

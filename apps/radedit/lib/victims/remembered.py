@@ -8,10 +8,7 @@ answer that did not come is not kept, so that it is asked for again.
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import os
-import tempfile
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,6 +19,7 @@ from numpy.typing import NDArray
 from radedit.lib.errors import ParameterError
 from radedit.lib.victims.answers import same_answer
 from radedit.lib.victims.protocol import Answer, Display, Mask, Victim, VictimCard
+from radedit.lib.whole_files import replacing
 from radedit_dicom.film import Film
 
 _SCORES = "scores"
@@ -93,13 +91,8 @@ def _write(path: Path, answer: Answer) -> None:
     held |= {_SEGMENT + label: mask for label, mask in (answer.segments or {}).items()}
     if answer.segments is not None and not answer.segments:
         held[_SEGMENT] = np.zeros(0, dtype=np.bool_)  # it segments, and found nothing
-    out = io.BytesIO()
-    np.savez_compressed(out, **held)  # type: ignore[arg-type]
-    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-        file.write(out.getvalue())
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(file.name, path)
+    with replacing(path) as stream:
+        np.savez_compressed(stream, **held)  # type: ignore[arg-type]
 
 
 def _read(path: Path) -> Answer:

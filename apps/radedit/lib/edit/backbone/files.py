@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from typing import Final
 from radedit.lib.errors import CheckpointError
 from radedit.lib.settings import COMPONENTS, ComponentSpec, ModelSpec
 from radedit.lib.settings_file import SCORER
+from radedit.lib.whole_files import write_file
 
 DIFFUSION_WEIGHTS: Final = "diffusion_pytorch_model.safetensors"
 TEXT_WEIGHTS: Final = "model.safetensors"
@@ -195,7 +195,7 @@ def _check_lock(spec: ModelSpec, digests: dict[str, str]) -> None:
                     f"{lock} if you changed it on purpose (licence: {spec.licence})."
                 )
         if now.keys() - seen.keys():
-            _write_atomically(lock, json.dumps({**seen, **now}, indent=1, sort_keys=True))
+            _write_with_folder(lock, json.dumps({**seen, **now}, indent=1, sort_keys=True))
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f"Model '{spec.name}': the record of its hashes {lock} cannot be read or written "
@@ -211,12 +211,6 @@ def _origin(spec: ModelSpec, part: str) -> str:
     return str(folder or spec.access.models_dir)
 
 
-def _write_atomically(path: Path, text: str) -> None:
+def _write_with_folder(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not a file of `tempfile`, which nobody but its maker may read: a service reads this one.
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with part.open("w") as handle:
-        handle.write(text)
-        handle.flush()
-        os.fsync(handle.fileno())
-    os.replace(part, path)
+    write_file(path, text)
