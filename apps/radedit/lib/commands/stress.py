@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -19,13 +20,25 @@ if TYPE_CHECKING:
     from radedit.lib.stress.suite import Suite
 
 LABELS = "labels.csv"
+_FORMER = {True: "held", False: "not held", None: "nothing concluded"}
 
 
 def stress(
     suites: Annotated[
-        list[str], typer.Argument(metavar="SUITE...", help="Names of packaged suites, or files.")
-    ],
-    out: Annotated[Path, typer.Option(help="Folder of the run; gone on with.")],
+        list[str] | None,
+        typer.Argument(
+            metavar="SUITE...",
+            help="Names of packaged suites, or files.",
+            show_default="with --judge-again, those of the run",
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder of the run; gone on with.",
+            show_default="with --judge-again, judged-again in the run",
+        ),
+    ] = None,
     victim: Annotated[
         list[str] | None,
         typer.Option(
@@ -58,6 +71,12 @@ def stress(
     trust_labels: Annotated[
         bool, typer.Option("--trust-labels", help="Also test what reads real films wrongly.")
     ] = False,
+    judge_again: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="RUN", help="Give a run made before its verdict by today's rule, from its rows."
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Run stress suites and write report.html, report.pdf, report.json and report.dcm.
@@ -70,11 +89,17 @@ def stress(
         from radedit.lib.pipeline import Editor
         from radedit.lib.stress.findings import sort_rows
         from radedit.lib.stress.preflight import still_open
-        from radedit.lib.stress.report import Finished, report_of, write_report
+        from radedit.lib.stress.report import Finished, report_of
         from radedit.lib.stress.runner import Plan, facts_of, run
         from radedit.lib.stress.suite import load_suite
         from radedit.lib.stress.sweep import SWEPT
 
+        if judge_again is not None:
+            _judge_again(judge_again.expanduser(), suites or (), out, as_json)
+            return
+        if not suites or out is None:
+            missing = "a suite" if not suites else "a folder with --out"
+            raise ParameterError(f"A stress test needs {missing}; name one.")
         loaded = [load_suite(name) for name in suites]
         if len({suite.name for suite in loaded}) != len(loaded):
             raise ParameterError("the same suite is named twice; name each once.")
@@ -102,13 +127,52 @@ def stress(
 
                 export_pairs(plan, found, augment.expanduser() / suite.name)
         named = {key: facts[key] for key in ("version", "model", "model_sha256", "device", "dtype")}
-        report = report_of(finished, named)
-        written = write_report(report, out)
-        if "pdf" in written:
-            from radedit.lib.stress.document import write_document
+        command = _command([suite.name for suite in loaded], victim or (), count, archive)
+        report = report_of(finished, named, command)
+        _tell(report, _written(report, out), as_json)
 
-            written["dcm"] = str(write_document(report, Path(written["pdf"]), out / "report.dcm"))
-        _tell(report, written, as_json)
+
+def _command(
+    suites: Sequence[str], victims: Sequence[str], count: int | None, archive: str | None
+) -> str:
+    """Write the command that makes the same run; where films and results lie is nobody's matter."""
+    parts = ["radedit", "stress", *suites]
+    for victim in victims:
+        parts += ["--victim", victim]
+    parts += [] if count is None else ["--count", str(count)]
+    parts += [] if archive is None else ["--archive", "ARCHIVE", "--labels", "LABELS"]
+    return shlex.join([*parts, "--out", "RUN"])
+
+
+def _judge_again(run: Path, named: Sequence[str], out: Path | None, as_json: bool) -> None:
+    from radedit.lib.json_lines import written_to
+    from radedit.lib.phantom.instances import tool_version
+    from radedit.lib.stress.judge_again import judged_again
+    from radedit.lib.stress.report import report_of
+
+    finished = judged_again(run, named)
+    facts = finished[0].facts
+    keys = ("model", "model_sha256", "device", "dtype")
+    target = (out or run / "judged-again").expanduser()
+    with written_to("--out"):
+        target.mkdir(parents=True, exist_ok=True)
+    named_facts = {
+        "version": tool_version(),
+        "rows_made_by_version": str(facts.get("version", "not known")),
+        **{key: facts[key] for key in keys if key in facts},
+    }
+    report = report_of(finished, named_facts)
+    _tell(report, _written(report, target), as_json)
+
+
+def _written(report: dict[str, Any], out: Path) -> dict[str, str]:
+    from radedit.lib.stress.document import write_document
+    from radedit.lib.stress.report import write_report
+
+    written = write_report(report, out)
+    if "pdf" in written:
+        written["dcm"] = str(write_document(report, Path(written["pdf"]), out / "report.dcm"))
+    return written
 
 
 def _look(plan: Plan) -> Callable[[Sequence[Mapping[str, Any]]], None] | None:
@@ -174,7 +238,12 @@ def _cohort(
 
 def _tell(report: dict[str, Any], written: dict[str, str], as_json: bool) -> None:
     verdicts = [
-        {"suite": suite["suite"]["name"], "victim": v["card"]["name"], **v["verdict"]}
+        {
+            "suite": suite["suite"]["name"],
+            "victim": v["card"]["name"],
+            **v["verdict"],
+            **({"former": v["former"]} if "former" in v else {}),
+        }
         for suite in report["suites"]
         for v in suite["result"]["victims"]
     ]
@@ -183,6 +252,9 @@ def _tell(report: dict[str, Any], written: dict[str, str], as_json: bool) -> Non
         return
     for row in verdicts:
         print(f"{row['outcome']:10} {row['suite']}: {row['victim']}, {row['why']}")
+        if "former" in row:
+            before = _FORMER[row["former"]["held"]]
+            print(f"{'':10} by the rule before: {before}, {row['former']['why']}")
     for line in report["lost"]:
         print(f"not supported: {line}")
     for kind, path in written.items():

@@ -38,11 +38,6 @@ from radedit.lib.stress.yields import yield_of
 Result = dict[str, Any]
 SWAPPED = 0.3  # an area under the curve beneath this is asked about: labels may be swapped
 _RANK = {HELD: 0, NOT_SHOWN: 1, FAILED: 2}
-_UNITS = {
-    "gap": "of the films that were read right before",
-    "off_target": "of score",
-    "dice_fall": "of Dice",
-}
 
 
 def done_of(found: Found, edit: Edit) -> Result:
@@ -155,11 +150,11 @@ def _of_edit(found: Found, effect: Effect, reading: Result | None) -> Result:
 
 def _met(criterion: Criterion, effect: Effect, said: str, given: Measured) -> str:
     """Say why, where all conditions are met."""
-    bound, unit = f"{criterion.at_most:g}", _UNITS[criterion.effect]
+    bound = f"{criterion.at_most:g}"
     if said == HELD:
-        return f"at most {float(given.high):.3f} {unit} are lost, the bound is {bound}"
+        return f"the effect is at most {float(given.high):.3f}, the bound is {bound}"
     if said == FAILED:
-        return f"at least {float(given.low):.3f} {unit} are lost, the bound is {bound}"
+        return f"the effect is at least {float(given.low):.3f}, the bound is {bound}"
     if float(given.low) > criterion.at_most:
         return (
             "what it gets wrong on the edits it does not, beyond doubt, once the region is filled "
@@ -213,23 +208,24 @@ def _unmet(found: Found, effect: Effect, reading: Result | None, given: Measured
 
 
 def _reads(criterion: Criterion, reading: Result | None) -> str:
+    """Say what is not known of the reading of real films: badly read, or too few of them."""
     if reading is None:
-        return "it has not read the real films"
-    why = []
+        return "it has read no real film whose labels are known"
+    badly: list[str] = []
+    few: list[str] = []
     for name, floor in floors(criterion).items():
         found = reading.get(name) or {}
         title = {"auroc": "AUROC", "dice": "Dice"}.get(name, name)
         if found.get("value") is None:
-            why.append(f"{title} is not known, since no real film of that kind was read")
-        elif not (found["low"] or 0.0) >= floor:
-            why.append(f"{title} {_said(found)} of {found['n']}")
-    asked = ", ".join(f"{name} {floor:g}" for name, floor in floors(criterion).items())
+            few.append(f"no real film says anything of its {title}")
+        elif (found["low"] or 0.0) < floor:
+            said = f"{title} {_said(found)} of {found['n']}, over {floor:g} is needed"
+            (badly if found["value"] < floor else few).append(said)
     area = (reading.get("auroc") or {}).get("value")
-    swapped = "; its labels may be swapped" if area is not None and area < SWAPPED else ""
-    return (
-        f"it does not read the real films well enough to be judged ({'; '.join(why)}; lower "
-        f"limits asked for: {asked}){swapped}"
-    )
+    swapped = ["its labels may be swapped"] if area is not None and area < SWAPPED else []
+    why = [f"it reads the real films badly: {', '.join(badly)}"] if badly else []
+    why += [f"too few real films show how it reads them: {', '.join(few)}"] if few else []
+    return "; ".join(why + swapped)
 
 
 def power(criterion: Criterion, effect: Effect, patients: int | None = None) -> str:

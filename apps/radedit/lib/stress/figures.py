@@ -17,51 +17,76 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, Any]
 INK, PALE, RED, BLUE = "#1b2733", "#9aa7b3", "#b3261e", "#1f5fa8"
-KINDS = (("raw", "edit", BLUE), ("sham", "sham", PALE), ("corrected", "corrected", INK),
-         ("true", "truth", RED))  # fmt: skip
+GREEN = "#1d6f42"
+MANY = 8  # rows of a figure, from which on each has one line
+OUTCOMES = {
+    "held": (GREEN, "o", GREEN),
+    "failed": (RED, "s", RED),
+    "not shown": (INK, "o", "white"),
+}
+_GAP = (("lost", "right before, wrong after", BLUE), ("shaken", "the same on the sham", PALE),
+        ("reference", "wrong on real films like the edited", INK),
+        ("lost_truly", "wrong on the truth", RED))  # fmt: skip
+_OTHER = (("raw", "edit", BLUE), ("sham", "sham", PALE), ("corrected", "effect", INK),
+          ("true", "truth", RED))  # fmt: skip
+_LEVELS = (("level_real", "real", INK), ("level_sham", "sham", PALE),
+           ("level_edited", "edited", BLUE), ("level_true", "truth", RED))  # fmt: skip
 
 
-def effects(victims: Sequence[Row], at_most: float) -> str:
-    """Draw every effect with its interval: of the edit, the sham, corrected, and the truth."""
-    rows = [(v, e) for v in victims for e in v["effects"]]
-    figure, axes = _axes(7.2, 0.75 + 0.62 * max(1, len(rows)))
-    for at, (_, effect) in enumerate(rows):
-        for step, (key, _, colour) in enumerate(KINDS):
-            _interval(axes, effect[key], at + 0.17 * (step - 1.5), colour)
+def forest(rows: Sequence[Row]) -> str:
+    """Draw the effect that each verdict rests on, with its interval, bound and outcome.
+
+    Parameters
+    ----------
+    rows : `suite`, `who`, `edit`, `effect`, `at_most`, `outcome`; an effect that no verdict can
+        rest on has no value
+    """
+    many = len(rows) > MANY
+    figure, axes = _axes(7.2, 0.9 + (0.24 if many else 0.36) * max(1, len(rows)))
+    for at, row in enumerate(rows):
+        colour, marker, face = OUTCOMES[row["outcome"]]
+        effect = row["effect"]
+        axes.plot([row["at_most"]] * 2, [at - 0.4, at + 0.4], color=RED, lw=1.2, ls=":")
+        if effect.get("low") is not None:
+            axes.plot([effect["low"], effect["high"]], [at, at], color=colour, lw=1.6)
+        if effect.get("value") is not None:
+            axes.plot([effect["value"]], [at], marker, color=colour, mfc=face, ms=6)
+        said = f"{row['outcome']}, n {effect.get('n', 0)}"
+        axes.annotate(said, (1.01, at), xycoords=("axes fraction", "data"), va="center",
+                      fontsize=8, color=colour, fontweight="bold")  # fmt: skip
     axes.axvline(0, color=PALE, lw=0.8)
-    axes.axvline(at_most, color=RED, lw=0.8, ls=":")
-    axes.set_yticks(range(len(rows)), [f"{_who(v)}\n{e['edit']}" for v, e in rows], fontsize=8)
-    axes.invert_yaxis()
-    axes.set_xlabel("effect, 95 % interval; dotted: the bound of the criterion")
-    _legend(axes, [(title, colour) for _, title, colour in KINDS], loc="best")
+    names = [f"{row['who']}{', ' if many else chr(10)}{row['edit']}" for row in rows]
+    axes.set_yticks(range(len(rows)), names, fontsize=7)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel(
+        "effect with its 95 % interval; dotted: the bound that was set before", fontsize=8
+    )
     return encoded(figure)
 
 
+def effects(victims: Sequence[Row], kind: str) -> str:
+    """Draw what each effect is made of, with intervals."""
+    return _dots(victims, _GAP if kind == "gap" else _OTHER, "share of patients" if kind == "gap"
+                 else "change, 95 % interval")  # fmt: skip
+
+
 def levels(victims: Sequence[Row], what: str) -> str:
-    """Draw how good each victim is on real, edited, sham and true films."""
+    """Draw how good each model is on real, sham, edited and true films."""
+    return _dots(victims, _LEVELS, what)
+
+
+def _dots(victims: Sequence[Row], keys: Sequence[tuple[str, str, str]], what: str) -> str:
     rows = [(v, e) for v in victims for e in v["effects"]]
-    figure, axes = _axes(7.2, 2.9)
-    keys = (
-        ("level_real", "real", PALE),
-        ("level_sham", "sham", "#c9d3dc"),
-        ("level_edited", "edited", BLUE),
-        ("level_true", "true counterfactual", RED),
-    )
-    for step, (key, _, colour) in enumerate(keys):
-        for at, (_, effect) in enumerate(rows):
-            found = effect[key]
-            if found["value"] is None:
-                continue
-            place = at + 0.2 * (step - 1.5)
-            axes.bar(place, found["value"], 0.19, color=colour)
-            if found["low"] is not None:
-                axes.plot([place] * 2, [found["low"], found["high"]], color=INK, lw=1)
-    names = [f"{_who(v)}\n{e['edit']}" for v, e in rows]
-    axes.set_xticks(range(len(rows)), names, fontsize=7)
-    axes.set_ylabel(what)
-    axes.set_ylim(0, 1.05)
+    figure, axes = _axes(7.2, 1.0 + 0.42 * max(1, len(rows)))
+    for at, (_, effect) in enumerate(rows):
+        for step, (key, _, colour) in enumerate(keys):
+            _interval(axes, effect[key], at + 0.2 * (step - 1.5), colour)
+    axes.axvline(0, color=PALE, lw=0.8)
+    axes.set_yticks(range(len(rows)), [f"{_who(v)}\n{e['edit']}" for v, e in rows], fontsize=7)
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlabel(what, fontsize=8)
     shown = [(title, colour) for _, title, colour in keys]
-    _legend(axes, shown, ncols=4, loc="upper center", bbox_to_anchor=(0.5, 1.17))
+    _legend(axes, shown, ncols=len(shown), loc="lower center", bbox_to_anchor=(0.4, 1.0))
     return encoded(figure)
 
 
@@ -156,7 +181,7 @@ def _legend(axes: Axes, shown: Sequence[tuple[str, str]], **place: Any) -> None:
     from matplotlib.patches import Patch
 
     handles = [Patch(color=colour, label=title) for title, colour in shown]
-    axes.legend(handles=handles, fontsize=8, frameon=False, **place)
+    axes.legend(handles=handles, fontsize=7, frameon=False, **place)
 
 
 def _interval(axes: Axes, found: Row, at: float, colour: str) -> None:

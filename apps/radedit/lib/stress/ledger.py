@@ -51,12 +51,7 @@ class Ledger:
 
     def rows(self) -> list[Row]:
         """Read every row, the last of each film, victim and subject, as far as it counts."""
-        newest: dict[str, Row] = {}
-        for row in self._lines:
-            if "run" not in row:
-                newest[_identity(row)] = row
-        cards = {row["victim"]: row for row in newest.values() if row["type"] == "card"}
-        return [row for row in newest.values() if _counts(row, cards)]
+        return _newest(self._lines)
 
     def drop(self, victims: Iterable[str]) -> None:
         """Leave victims out from here on; one that is named in a run again is back.
@@ -88,6 +83,21 @@ class Ledger:
 
     def _append(self, rows: Sequence[Row]) -> None:
         self._lines.append(json.dumps(row, allow_nan=False) for row in rows)
+
+
+def read_run(folder: Path) -> tuple[dict[str, Any], list[Row]]:
+    """Read what a run followed from and its rows, whichever version made it; writes nothing."""
+    lines = list(JsonLines(folder / FILE))
+    return dict((lines[0] if lines else {}).get("run", {})), _newest(lines)
+
+
+def _newest(lines: Iterable[Row]) -> list[Row]:
+    newest: dict[str, Row] = {}
+    for row in lines:
+        if "run" not in row:
+            newest[_identity(row)] = row
+    cards = {row["victim"]: row for row in newest.values() if row["type"] == "card"}
+    return [row for row in newest.values() if _counts(row, cards)]
 
 
 def _counts(row: Row, cards: Mapping[str, Row]) -> bool:

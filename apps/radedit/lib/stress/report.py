@@ -17,11 +17,14 @@ import numpy as np
 from radedit.lib.errors import OutputError
 from radedit.lib.stress import figures
 from radedit.lib.stress.agreement import agreement
-from radedit.lib.stress.findings import Found, asked_of, effect_of
+from radedit.lib.stress.findings import Asked, Found, asked_of, effect_of
+from radedit.lib.stress.first_page import pairs_of, sentence, verdict_rows
+from radedit.lib.stress.former_rule import former_verdict
 from radedit.lib.stress.gallery import gallery_of
 from radedit.lib.stress.results import summarise
 from radedit.lib.stress.runner import Plan
 from radedit.lib.stress.subjects import Problem
+from radedit.lib.stress.suite import Suite
 from radedit.lib.stress.verdict import RULE
 from radedit.lib.whole_files import write_file
 
@@ -30,9 +33,10 @@ BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome", "google-chro
 PDF_TIMEOUT_S: Final = 300
 LEVELS: Final = {"gap": "accuracy", "off_target": "1 - score", "dice_fall": "Dice"}
 WORDS: Final = {
-    "gap": "fall of accuracy",
-    "off_target": "rise of a score that the edit has nothing to do with",
-    "dice_fall": "fall of Dice",
+    "gap": "the share of films, of those read right before, that is wrong after the edit, less "
+    "what is wrong without it (of real films like the edited, or of shams)",
+    "off_target": "the rise of a score that the edit has nothing to do with, less that of the sham",
+    "dice_fall": "the fall of Dice, less that of the sham",
 }
 
 
@@ -42,43 +46,69 @@ class Finished:
 
     Attributes
     ----------
-    plan, found : what was run, and its rows
+    plan, found : what was run, and its rows; a run that is only judged again has no plan, and so
+        no films for a gallery
     problems : of the cohort
     facts : of the run, as `runner.facts_of`
+    again : whether the rows were made before, so that the former rule's verdict stands beside
     """
 
-    plan: Plan
+    plan: Plan | None
     found: Found
     problems: tuple[Problem, ...]
     facts: Mapping[str, Any]
+    again: bool = False
+
+    @property
+    def suite(self) -> Suite:
+        """The suite that was run."""
+        return self.found.suite
 
 
-def report_of(finished: Sequence[Finished], facts: Mapping[str, Any]) -> dict[str, Any]:
-    """Reckon the whole report; figures and gallery are data addresses."""
+def report_of(
+    finished: Sequence[Finished], facts: Mapping[str, Any], command: str = ""
+) -> dict[str, Any]:
+    """Reckon the whole report; figures and gallery are data addresses.
+
+    Parameters
+    ----------
+    command : that makes the same run, as far as it may be shown
+    """
     suites: list[dict[str, Any]] = []
     for one in finished:
         result = summarise(one.found, one.problems, one.facts)
-        victims, criterion = result["victims"], one.plan.suite.criterion
+        if one.again:
+            for victim in result["victims"]:
+                asked = Asked(victim["victim"], victim["label"])
+                victim["former"] = former_verdict(one.found, asked)
+        victims, criterion = result["victims"], one.suite.criterion
         suites.append(
             {
-                "suite": asdict(one.plan.suite),
+                "suite": asdict(one.suite),
                 "result": result,
                 "levels": LEVELS[criterion.effect],
                 "subgroups": any(e["subgroups"] for v in victims for e in v["effects"]),
                 "figures": {
                     "levels": figures.levels(victims, LEVELS[criterion.effect]),
-                    "effects": figures.effects(victims, criterion.at_most),
+                    "effects": figures.effects(victims, criterion.effect),
                     "doses": figures.doses(victims),
                     "corruptions": figures.corruptions(victims),
                 },
-                "gallery": gallery_of(one.plan, one.found),
+                "pairs": pairs_of(one.found),
+                "gallery": [] if one.plan is None else gallery_of(one.plan, one.found),
             }
         )
+    verdicts = verdict_rows(suites)
     return {
-        "title": ", ".join(one.plan.suite.title for one in finished),
+        "outcome": sentence(verdicts),
+        "verdicts": verdicts,
+        "figures": {"forest": figures.forest(verdicts)},
+        "title": ", ".join(one.suite.title for one in finished),
         "made": datetime.now(UTC).isoformat(timespec="minutes"),
         "facts": dict(facts),
+        "command": command,
         "rule": RULE,
+        "again": any(one.again for one in finished),
         "words": WORDS,
         "suites": suites,
         "paper": _paper(finished, suites),
@@ -152,7 +182,7 @@ def _paper(finished: Sequence[Finished], suites: Sequence[Mapping[str, Any]]) ->
     """Rows of the paper's tables 1 and 2: accuracy on the biased test and on accepted edits."""
     return [
         {
-            "suite": one.plan.suite.title,
+            "suite": one.suite.title,
             "victim": victim["card"]["name"],
             "edit": effect["edit"],
             "test": (victim["reading"] or {}).get("accuracy") or effect["level_real"],
@@ -161,7 +191,7 @@ def _paper(finished: Sequence[Finished], suites: Sequence[Mapping[str, Any]]) ->
             "true": effect["level_true"],
         }
         for one, shown in zip(finished, suites, strict=True)
-        if one.plan.suite.criterion.effect != "off_target"
+        if one.suite.criterion.effect != "off_target"
         for victim in shown["result"]["victims"]
         for effect in victim["effects"]
     ]
@@ -171,9 +201,9 @@ def _agreement(finished: Sequence[Finished]) -> dict[str, Any] | None:
     effects = [
         effect_of(one.found, asked, edit)
         for one in finished
-        if one.plan.suite.criterion.effect == "gap"
+        if one.suite.criterion.effect == "gap"
         for asked in asked_of(one.found)
-        for edit in one.plan.suite.edits
+        for edit in one.suite.edits
     ]
     found = agreement(effects)
     if found is not None:

@@ -162,7 +162,7 @@ class Suite:
 
     Attributes
     ----------
-    sha256 : of the file as it was read
+    text, sha256 : of the file as it was read
     victims : used unless the command names others
     """
 
@@ -178,6 +178,7 @@ class Suite:
     criterion: Criterion
     victims: tuple[str, ...] = ()
     model: str = ""
+    text: str = ""
     sha256: str = ""
 
 
@@ -203,9 +204,15 @@ def load_suite(name_or_path: str) -> Suite:
 def parse_suite(content: bytes) -> Suite:
     """Parse the content of a suite's file; errors as `load_suite`."""
     try:
-        tree = tomllib.loads(content.decode("utf-8"))
+        text = content.decode("utf-8")
+        tree = tomllib.loads(text)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ParameterError(f"the suite is no TOML: {error}.") from None
+    return suite_of({**tree, "text": text, "sha256": hashlib.sha256(content).hexdigest()})
+
+
+def suite_of(tree: Mapping[str, Any]) -> Suite:
+    """Make a suite of its tables, as a file or a report holds them; errors as `load_suite`."""
     cohort = dict(_table(tree, "cohort"))
     groups = tuple(_made(Group, g, "cohort.phantoms") for g in _rows(cohort, "phantoms"))
     parts = {
@@ -218,14 +225,7 @@ def parse_suite(content: bytes) -> Suite:
     }
     suite: Suite = _made(Suite, {**tree, **parts}, "suite")
     _check(suite)
-    return _made(
-        Suite,
-        {
-            **{f.name: getattr(suite, f.name) for f in fields(Suite)},
-            "sha256": hashlib.sha256(content).hexdigest(),
-        },
-        "suite",
-    )
+    return suite
 
 
 def _filter(table: Mapping[str, Any]) -> dict[str, Any]:
