@@ -8,18 +8,20 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import jwt
 import pytest
+import requests
 from cryptography.hazmat.primitives.asymmetric import rsa
 from fastapi import FastAPI
 from starlette.testclient import TestClient
 
 from radedit.lib.errors import ParameterError
-from radedit.lib.serving import attempts
+from radedit.lib.serving import access, attempts
 from radedit.lib.serving.config import Oidc, ServerConfig, config_from, read_tokens
 from radedit.lib.serving.roles import Role, User
 
@@ -229,11 +231,14 @@ class Issuer:
     def __init__(self) -> None:
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self.asked: list[str] = []
+        self.answers = threading.Event()  # cleared: it hangs
+        self.answers.set()
         issuer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 issuer.asked.append(self.path)
+                issuer.answers.wait(60)
                 said = issuer.pages().get(self.path)
                 self.send_response(200 if said else 404)
                 self.send_header("content-type", "application/json")
@@ -347,6 +352,40 @@ def test_unknown_keys_do_not_make_the_server_ask_the_issuer_each_time(
     for _ in range(20):
         assert status(signed_on, token) == 401
     assert len(issuer.asked) - before <= 2
+
+
+def test_while_an_issuer_hangs_known_keys_let_in_and_nobody_else_waits(
+    listen: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(access, "MISSED_S", 0.05)
+    monkeypatch.setattr(access, "KEYS_S", 0.1)
+    issuer = Issuer()
+    unknown = jwt.encode({"sub": "x"}, issuer.key, "RS256", headers={"kid": "no-such-key"})
+
+    def ask(server: Any, path: str, token: str) -> tuple[int, float]:
+        began = time.monotonic()
+        headers = {"authorization": f"Bearer {token}"}
+        answer = requests.get(f"{server.url}{path}", headers=headers, timeout=60)
+        return answer.status_code, time.monotonic() - began
+
+    try:
+        with listen(oidc=Oidc(issuer.address, AUDIENCE)) as server:
+            assert ask(server, "/info/", issuer.sign())[0] == 200
+            issuer.answers.clear()
+            time.sleep(0.2)  # the keys have grown old
+            with ThreadPoolExecutor(60) as senders:  # more than the server's threads are
+                waiting = [senders.submit(ask, server, "/info/", unknown) for _ in range(60)]
+                time.sleep(1.0)
+                for path in ("/info/", "/radedit/jobs", "/health"):
+                    status_code, seconds = ask(server, path, issuer.sign())
+                    assert status_code == 200
+                    assert seconds < 5, path
+                assert not any(each.done() for each in waiting)
+                issuer.answers.set()
+                assert {each.result()[0] for each in waiting} == {401}
+    finally:
+        issuer.answers.set()
+        issuer.close()
 
 
 def test_an_issuer_that_is_down_lets_nobody_in(

@@ -5,22 +5,26 @@ from __future__ import annotations
 import hashlib
 import hmac
 import logging
-import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any, Final, Protocol
 
+import anyio
 import anyio.to_thread
 import jwt
 
 from radedit.lib.serving.config import ROLES, Oidc, ServerConfig
 from radedit.lib.serving.roles import Role, User
+from radedit.lib.shared_call import SharedCall
 
 ALGORITHMS: Final = ("RS256", "RS384", "RS512", "PS256", "ES256", "ES384", "EdDSA")
 KEYS_S: Final = 300.0  # how long an issuer's keys are believed
 MISSED_S: Final = 10.0  # an unknown key asks the issuer anew at most this often
 TIMEOUT_S: Final = 10
 LEEWAY_S: Final = 30
+_WAIT_S: Final = 2.0 * TIMEOUT_S + 1  # for the issuer's configuration and its keys
+_WAITING: Final = 2  # threads in which somebody waits for the issuer
 SHARED_USER: Final = "token"
 logger = logging.getLogger(__name__)
 
@@ -61,19 +65,17 @@ class Issuer:
     def __init__(self, oidc: Oidc) -> None:
         self._oidc = oidc
         self._keys: dict[str, jwt.PyJWK] = {}
-        self._asked = -KEYS_S
-        self._asking = threading.Lock()
+        self._asked_at = -KEYS_S
+        self._asking = SharedCall(self._ask, fresh_s=MISSED_S, slow_s=TIMEOUT_S)
+        self._waiting = anyio.CapacityLimiter(_WAITING)
 
     async def user(self, token: str) -> User | None:
         """Check signature, issuer, audience and times."""
         if token.count(".") != 2:
             return None
-        return await anyio.to_thread.run_sync(self._checked, token)
-
-    def _checked(self, token: str) -> User | None:
         try:
             header = jwt.get_unverified_header(token)
-            key = self._key(str(header.get("kid", "")))
+            key = await self._key(str(header.get("kid", "")))
             if key is None or header.get("alg") not in ALGORITHMS:
                 return None
             claims: dict[str, Any] = jwt.decode(
@@ -100,14 +102,24 @@ class Issuer:
         held = [role for role in Role if ROLES[role] in names]
         return max(held, default=None)
 
-    def _key(self, kid: str) -> jwt.PyJWK | None:
-        """Find a key; the issuer is asked when keys grow old, or when one is not known."""
-        with self._asking:
-            age = time.monotonic() - self._asked
-            if age >= KEYS_S or (kid not in self._keys and age >= MISSED_S):
-                self._asked = time.monotonic()
-                self._keys = self._fetched() or self._keys
+    async def _key(self, kid: str) -> jwt.PyJWK | None:
+        """Find a key; the issuer is asked when keys grow old, or when one is not known.
+
+        Known keys serve while it is asked, and only who shows another one waits for its answer;
+        in few threads, which nothing else needs.
+        """
+        key, age = self._keys.get(kid), time.monotonic() - self._asked_at
+        if key is None and age >= MISSED_S:
+            with suppress(TimeoutError):
+                await anyio.to_thread.run_sync(self._asking.value, _WAIT_S, limiter=self._waiting)
             return self._keys.get(kid)
+        if age >= KEYS_S:
+            self._asking.start()
+        return key
+
+    def _ask(self) -> None:
+        self._keys = self._fetched() or self._keys
+        self._asked_at = time.monotonic()
 
     def _fetched(self) -> dict[str, jwt.PyJWK]:
         import requests
