@@ -21,10 +21,12 @@ from radedit.lib.errors import NotFoundError, ParameterError, RadEditError
 from radedit.lib.infers.bundle import bundles
 from radedit.lib.infers.lung_segmentation import LungSegmentation
 from radedit.lib.infers.radedit import RadEdit
+from radedit.lib.lungs import WEIGHTS
 from radedit.lib.pipeline import Editor
 from radedit.lib.served import ServedPlace, served_place
 from radedit.lib.studies import FilmFolder, check_name
 from radedit_dicom.errors import DicomError
+from radedit_dicom.uids import is_uid
 
 TASKS: Final = ("radedit", "lung_segmentation")
 # `bundles`, `cache`, `cache_gb` and `output` are ours; the others are those of MONAI Label's own
@@ -176,7 +178,7 @@ class RadEditApp(MONAILabelApp):
         if save_label:
             check_name("label_tag", tag)
         result: dict[str, Any] | None = super().infer({**request, "image": film}, datastore)
-        if result and save_label and image_id in datastore.list_images():
+        if result and save_label and self._is_listed(image_id, datastore):
             about = {"model": request["model"], "params": result["params"]}
             result["label"] = datastore.save_label(image_id, result["file"], tag, about)
         return result
@@ -189,11 +191,30 @@ class RadEditApp(MONAILabelApp):
     def _film_path(self, image: object, datastore: Datastore) -> str:
         """Give the path behind an image id, an upload or a session, and no other path."""
         if isinstance(image, str):
-            if image in datastore.list_images():
+            if self._is_listed(image, datastore):
                 return str(datastore.get_image_uri(image))
             if self._is_upload(image):
                 return image
         raise NotFoundError(f"There is no image '{image}'; GET /datastore lists the films.")
+
+    def _is_listed(self, image: object, datastore: Datastore) -> bool:
+        """Say whether a film is served by that id, or is all there is of a series in an archive."""
+        if image in datastore.list_images():
+            return True
+        if not isinstance(datastore, ArchivedStudies) or not is_uid(image):
+            return False
+        try:
+            datastore.shelf.film(str(image))
+        except NotFoundError:
+            return False
+        return True
+
+    def model_file(self, model: str, validate: bool = True) -> str | None:
+        """Give the file of an embedded network; those of editors are not handed out."""
+        if model == "lung_segmentation" and model in self._infers:
+            return str(WEIGHTS)
+        found: str | None = super().model_file(model, validate)
+        return found
 
     def _check_upload(self, label: object) -> None:
         if label and not self._is_upload(label):

@@ -9,6 +9,8 @@ for them.
 from __future__ import annotations
 
 import io
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -82,18 +84,19 @@ class ArchivedStudies(Datastore):
         with _refusals():
             found = self.shelf.film(image_id)
         return {
+            "name": f"{found.sop_instance_uid}.dcm",
             "StudyInstanceUID": found.study_instance_uid,
             "SeriesInstanceUID": found.series_instance_uid,
             "SOPInstanceUID": found.sop_instance_uid,
             "Modality": found.modality,
-            **self._info.get(image_id, {}),
+            **self._info.get(found.sop_instance_uid, {}),
         }
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         """Note something of a film, until the server ends."""
         with _refusals():
-            self.shelf.film(image_id)
-        self._info.setdefault(image_id, {}).update(info)
+            found = self.shelf.film(image_id)
+        self._info.setdefault(found.sop_instance_uid, {}).update(info)
 
     def get_labels_by_image_id(self, image_id: str) -> dict[str, str]:
         """Give tag to label id of every label of a film."""
@@ -115,14 +118,13 @@ class ArchivedStudies(Datastore):
 
     def get_label_info(self, label_id: str, label_tag: str) -> dict[str, Any]:
         """Say which SEG a label is, and the numbers of its segments in the label image."""
-        return _described(self._label(label_id, label_tag))
+        label = self._label(label_id, label_tag)
+        return {**_described(label), **self._info.get(label.instance.sop_instance_uid, {})}
 
     def update_label_info(self, label_id: str, label_tag: str, info: dict[str, Any]) -> None:
-        """Refuse: a SEG in an archive is not changed."""
-        self._label(label_id, label_tag)
-        raise HTTPException(
-            403, "Labels are DICOM objects in the archive, which are not changed; save anew."
-        )
+        """Note something of a label, until the server ends; the SEG in the archive stays."""
+        label = self._label(label_id, label_tag)
+        self._info.setdefault(label.instance.sop_instance_uid, {}).update(info)
 
     def get_labeled_images(
         self, label_tag: str | None = None, labels: list[str] | None = None
@@ -211,10 +213,26 @@ class ArchivedStudies(Datastore):
         raise HTTPException(403, "Films are originals and are not removed over the network.")
 
     def get_dataset_archive(self, limit_cases: int | None) -> str:
-        """Refuse: films leave the archive one by one, on request."""
-        raise HTTPException(
-            403, "The films of an archive are not handed out in one file; export them there."
-        )
+        """Write the films with a finished label, and these, into a ZIP file; the caller removes it.
+
+        Raises
+        ------
+        fastapi.HTTPException
+            404: no film has a finished label.
+        """
+        images = self.get_labeled_images(_FINAL)[: limit_cases or None]
+        if not images:
+            raise HTTPException(404, "There are no labelled films to hand out.")
+        handle, name = tempfile.mkstemp(suffix=".zip")
+        try:
+            with open(handle, "wb") as file, zipfile.ZipFile(file, "w") as packed:
+                for image in images:
+                    packed.write(self.get_image_uri(image), f"image/{image}.dcm")
+                    packed.write(self.get_label_uri(image, _FINAL), f"label/{image}.nii.gz")
+        except BaseException:
+            Path(name).unlink()
+            raise
+        return name
 
     def refresh(self) -> None:
         """Ask the archive anew at the next request."""
@@ -280,6 +298,7 @@ def _plain(tag: object) -> str:
 
 def _described(label: Label) -> dict[str, Any]:
     return {
+        "name": f"{label.instance.sop_instance_uid}.nii.gz",
         "SeriesInstanceUID": label.instance.series_instance_uid,
         "SOPInstanceUID": label.instance.sop_instance_uid,
         "label_names": {name: number for number, name in enumerate(label.note.labels, start=1)},

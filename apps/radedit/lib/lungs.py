@@ -29,6 +29,7 @@ CONFIG: dict[str, Any] = {
 LABELS = ("left", "right", "lungs", "heart")
 SWAPPED = [1, 0]  # the lungs of a film in a mirror
 _FOLDER = Path(__file__).parents[1] / "model" / "lungs"
+WEIGHTS = _FOLDER / "model.safetensors"
 
 
 def build_network() -> torch.nn.Module:
@@ -101,7 +102,7 @@ def logits_of(network: torch.nn.Module, image: NDArray[np.float32]) -> NDArray[n
 def _network() -> torch.nn.Module:
     from safetensors.torch import load_file
 
-    path = _FOLDER / "model.safetensors"
+    path = WEIGHTS
     if not path.exists():
         raise CheckpointError(
             "the lung segmenter's weights are missing from the installation: "

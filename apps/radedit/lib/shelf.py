@@ -106,19 +106,27 @@ class Shelf:
         return not any(call.is_in_trouble() for call in calls)
 
     def film(self, uid: str) -> Instance:
-        """Name one film.
+        """Name one film by its SOP Instance UID, or by its series' if it is the only one there.
 
         Raises
         ------
         NotFoundError
-            The archive lists no such film.
+            The archive lists no such film, or several of that series.
         ArchiveError
             As in `films`.
         """
-        found = self.films().get(uid)
-        if found is None:
+        films = self.films()
+        if uid in films:
+            return films[uid]
+        named = [film for film in films.values() if film.series_instance_uid == uid]
+        if len(named) > 1:
+            raise NotFoundError(
+                f"The series holds {len(named)} films; name one by its SOP Instance UID, as GET "
+                "/datastore/?output=all lists them."
+            )
+        if not named:
             raise NotFoundError("There is no such image; GET /datastore/?output=all lists them.")
-        return found
+        return named[0]
 
     def path(self, uid: str) -> Path:
         """Give the file of a film, fetched if need be.
@@ -142,7 +150,8 @@ class Shelf:
         ArchiveError
             The archive cannot be searched or read.
         """
-        study = self.film(uid).study_instance_uid
+        film = self.film(uid)
+        uid, study = film.sop_instance_uid, film.study_instance_uid
         held = [i for i in _waited(self._segmentations) if i.study_instance_uid == study]
         if not self._lock.acquire(timeout=WAIT_S):
             raise ArchiveError(_SILENT)

@@ -187,6 +187,7 @@ class FilmFolder(LocalDatastore):
         """
         self._check_label(label_id, label_tag)
         super().remove_label(label_id, label_tag)
+        self.refresh()  # and not when the folder's watcher gets to it
 
     def update_image_info(self, image_id: str, info: dict[str, Any]) -> None:
         """Add to what is noted of a film.

@@ -22,14 +22,21 @@ from radedit_dicom.film import Film
 # What MONAI Label and its clients put into a request beside the task's own parameters.
 FOREIGN_KEYS: Final = frozenset(
     {
+        "_id",
+        "_image_id",
+        "bundle_path",
         "client_id",
         "description",
         "device",
         "gpus",
         "image",
+        "images",
         "label",
+        "label_info",
         "label_tag",
         "logging",
+        "max_batch_size",
+        "max_workers",
         "model",
         "multi_gpu",
         "output",

@@ -23,7 +23,7 @@ from radedit.lib.jobs.supervisor import Crew, Supervisor
 from radedit.lib.record import TOOL
 from radedit.lib.review import routes as review
 from radedit.lib.review.desk import ReviewPlace
-from radedit.lib.serving import dicom_web, jobs_api, labelling, login
+from radedit.lib.serving import dicom_web, jobs_api, labelling, login, monai_extras
 from radedit.lib.serving.access import SHARED_USER, keepers
 from radedit.lib.serving.attempts import Attempts
 from radedit.lib.serving.bounds import BodyBounds
@@ -101,6 +101,7 @@ def create_app(config: ServerConfig, parts: Parts) -> FastAPI:
     _add_refusals(app)
     _add_state(app, parts, metrics)
     app.include_router(login.create_router(known, attempts))
+    app.include_router(monai_extras.create_router(known, attempts))
     place = jobs_api.JobsPlace(
         parts.queue, parts.label_app, films, config.limits, metrics, parts.is_stopping
     )

@@ -44,7 +44,7 @@ class BodyBounds:
     def _limit(self, path: str) -> int:
         if path.startswith("/radedit/jobs"):
             return self._limits.job_bytes
-        if path.startswith(("/login", "/review")):
+        if path.startswith(("/login", "/review", "/auth")):
             return _FORM_BYTES
         return self._limits.body_bytes
 

@@ -16,7 +16,18 @@ from radedit.lib.serving.login import COOKIE, asked_address, login_page
 from radedit.lib.serving.messages import RefusedError, header, refuse
 from radedit.lib.serving.roles import SAFE, Role, User, needed_role
 
-OPEN: Final = frozenset({"/health", "/login", "/login/style.css", "/login/sign-in.js", "/logout"})
+OPEN: Final = frozenset(
+    {
+        "/auth",
+        "/auth/",
+        "/auth/token",
+        "/health",
+        "/login",
+        "/login/sign-in.js",
+        "/login/style.css",
+        "/logout",
+    }
+)
 _CHALLENGE: Final = {"www-authenticate": 'Bearer realm="radedit"'}
 _NOBODY: Final = RefusedError(
     401,

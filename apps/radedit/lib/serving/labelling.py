@@ -38,9 +38,11 @@ from monailabel.endpoints import (
 )
 from monailabel.interfaces.exception import MONAILabelException
 from monailabel.interfaces.utils.app import apps
+from starlette.background import BackgroundTask
 
 from radedit.lib.app import RadEditApp
 from radedit.lib.serving.config import ServerConfig
+from radedit.lib.serving.label_forms import as_segmentation, image_of_bytes
 
 _APP_DIR: Final = Path(__file__).resolve().parents[2]
 _LIGHT: Final = (info, model, train, activelearning, scoring, datastore, session)
@@ -59,7 +61,6 @@ _SESSION: Final = re.compile(r"[0-9a-fA-F-]{36}")
 # What MONAI Label answers with a bare 500 though the request is to blame.
 _BLAMED: Final[Mapping[str, int]] = {
     "Neither Image nor File not Session ID input is provided": 400,
-    "DICOM SEG format is not supported in a non-DICOM datastore": 400,
     "Error processing inference": 400,
 }
 
@@ -80,9 +81,11 @@ def label_app(config: ServerConfig) -> RadEditApp:
     os.environ["MONAI_LABEL_APP_DIR"] = folder
     os.environ["MONAI_LABEL_STUDIES"] = studies
     os.environ["MONAI_LABEL_APP_CONF"] = json.dumps(dict(config.conf))
+    os.environ.setdefault("PYTHONPATH", "")  # without one they fail
     app = RadEditApp(app_dir=folder, studies=studies, conf=config.conf)
     app.server_mode(True)
     app.on_init_complete()
+    infer.binary_to_image = image_of_bytes  # its own reads volumes, and gets films wrong
     apps.clear()
     apps[f"{folder}{studies}"] = app
     return app
@@ -111,14 +114,16 @@ def _add(
     router: APIRouter, route: APIRoute, limiter: anyio.CapacityLimiter | None, app: RadEditApp
 ) -> None:
     methods = sorted(m for m in route.methods or () if (m, route.path) not in _LEFT_OUT)
-    if methods:
+    # Its server sends from either path to the other one; here the viewer answers what is left.
+    other = route.path.removesuffix("/") if route.path.endswith("/") else f"{route.path}/"
+    for path in (route.path, other) if methods else ():
         router.add_api_route(
-            route.path,
+            path,
             _in_thread(_named(route, app), limiter),
             methods=methods,
             summary=route.summary,
             tags=route.tags,
-            include_in_schema=route.include_in_schema,
+            include_in_schema=route.include_in_schema and path == route.path,
             responses=route.responses,
             name=route.name,
         )
@@ -141,6 +146,8 @@ def _in_thread(
 def _named(route: APIRoute, app: RadEditApp) -> Callable[..., Any]:
     """Let a route that starts a process of its own do so only for a task that there is."""
     endpoint = route.endpoint
+    if route.path == "/infer/{model}":
+        return _inferring(endpoint, app)
     if route.path not in _STARTING:
         return endpoint
     name, kind = _STARTING[route.path]
@@ -149,9 +156,25 @@ def _named(route: APIRoute, app: RadEditApp) -> Callable[..., Any]:
     async def known_only(**values: Any) -> Any:
         if values[name] not in app.info()[kind]:
             raise HTTPException(404, "There is no such task; GET /info lists them.")
+        if kind == "models" and not torch.cuda.is_available():
+            # Its default, which divides by the number of GPUs.
+            values["params"] = {**(values.get("params") or {}), "multi_gpu": False}
         return await endpoint(**values)
 
     return known_only
+
+
+def _inferring(endpoint: Callable[..., Any], app: RadEditApp) -> Callable[..., Any]:
+    """Let a task answer with a DICOM SEG: MONAI Label makes one for CT series of its own only."""
+
+    @functools.wraps(endpoint)
+    async def infer_once(**values: Any) -> Any:
+        if values.get("output") != "dicom_seg":
+            return await endpoint(**values)
+        found = await endpoint(**{**values, "output": infer.ResultType.image})
+        return as_segmentation(app, values["model"], values["image"], values["params"], found)
+
+    return infer_once
 
 
 def _answer(endpoint: Callable[..., Any], values: dict[str, Any]) -> Response:
@@ -169,6 +192,8 @@ def _answer(endpoint: Callable[..., Any], values: dict[str, Any]) -> Response:
         raise HTTPException(404, "There are no labelled films to hand out.") from error
     if isinstance(found, FileResponse) and not Path(found.path).is_file():
         raise HTTPException(404, "There is no such file.")
+    if isinstance(found, FileResponse) and endpoint is datastore.api_download_dataset:
+        found.background = BackgroundTask(os.unlink, found.path)  # or films would stay behind
     return found if isinstance(found, Response) else JSONResponse(jsonable_encoder(found))
 
 
@@ -189,9 +214,6 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
     session_id = values.get("session_id")
     if session_id and not _SESSION.fullmatch(session_id):
         raise HTTPException(404, "There is no such session.")
-    params = values.get("params")
-    if isinstance(params, dict) and params.get("multi_gpu") and not torch.cuda.is_available():
-        values = {**values, "params": {**params, "multi_gpu": False}}  # its default, which fails
     return values
 
 

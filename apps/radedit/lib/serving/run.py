@@ -24,7 +24,8 @@ from radedit.lib.settings import Settings
 
 GRACE_S: Final = 10  # how long requests may take to end when the server is told to
 _CHATTY: Final = (
-    "dbos", "httpcore2", "httpx2", "monailabel", "multipart", "timeloop", "uvicorn.error",
+    "dbos", "httpcore2", "httpx2", "monailabel", "multipart", "task_batch_infer", "timeloop",
+    "uvicorn.error",
 )  # fmt: skip
 _QUOTING: Final = ("dicomweb_client", "highdicom", "pydicom", "pynetdicom")
 _LOG: Final = "%(asctime)s %(levelname)s %(name)s: %(message)s"
