@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +11,7 @@ import pytest
 
 from radedit.lib.stress.agreement import agreement
 from radedit.lib.stress.findings import Asked, effect_of, sort_rows
+from radedit.lib.stress.first_page import pairs_of, sentence, verdict_rows
 from radedit.lib.stress.results import summarise
 from radedit.lib.stress.suite import Suite
 
@@ -368,3 +369,88 @@ def test_a_mask_without_what_the_label_says_is_told(rows_of: Any, known_suite: S
     result = summarise(sort_rows(known_suite, rows), ())
     assert [problem["count"] for problem in result["problems"]] == [1]
     assert sum(result["edits"][0]["refused"].values()) == 1
+
+
+def test_outlines_are_told_per_patient_however_many_seeds_there_are(
+    known_suite: Suite, rows_of: Any
+) -> None:
+    rows = rows_of({"v": robust}, N)
+    for row in rows:
+        if row["type"] == "answer":
+            n = int(row["subject"][1:])
+            lost = 0.1 + 0.01 * (n % 7) if row["kind"] == "edit" else 0.02
+            row["measures"] = {"dice": 1 - lost, "hd95_mm": 10 * lost, "assd_mm": None}
+    question = replace(known_suite.question, label="", structure="lungs", region="task:lungs")
+    criterion = replace(known_suite.criterion, effect="dice_fall")
+    suite = replace(known_suite, question=question, criterion=criterion)
+    effect = summarise(sort_rows(suite, rows), ())["victims"][0]["effects"][0]
+    table = effect["millimetres"]
+    assert table["edited"]["hd95_mm"]["n"] == table["edited"]["dice"]["n"] == N
+    lost = [0.1 + 0.01 * (n % 7) for n in range(N)]
+    half = 2.0227 * np.std(lost, ddof=1) / np.sqrt(N)  # t of 39 degrees of freedom
+    assert table["edited"]["dice"]["low"] == pytest.approx(1 - np.mean(lost) - half, abs=1e-5)
+    assert "assd_mm" not in table["edited"]
+
+
+def test_films_of_a_patient_that_were_not_edited_change_no_effect(
+    known_suite: Suite, rows_of: Any
+) -> None:
+    """A patient's film without the finding is no real film that his edit is compared with."""
+    rows = rows_of({"v": robust}, N)
+    for row in rows:
+        if row["type"] == "subject" and not row["present"]["finding"]:
+            row["patient"] = f"p{row['number'] - N}"
+        if row["type"] == "answer" and row["subject"] == f"s{N}":
+            row["scores"] = {"finding": 0.9}  # a false call on the other film of patient 0
+    found = sort_rows(known_suite, rows)
+    effect = effect_of(found, Asked("v", "finding"), known_suite.edits[0])
+    assert set(effect.real.values()) == {0.0}
+    assert effect.reference["p0"] == 1.0
+
+
+def test_by_dose_alone_a_model_that_calls_the_grey_region_has_not_held(
+    known_suite: Suite, rows_of: Any
+) -> None:
+    """As a reader of a drain does where the edit erased the drain as well."""
+    rows = rows_of({"drain": robust}, N)
+    masked = [
+        {**row, "kind": "masked", "scores": {"finding": 0.9}}
+        for row in rows
+        if row["type"] == "answer" and row["kind"] == "blur"
+    ]
+    assert verdict_of(known_suite, rows)["outcome"] == "held"
+    verdict = verdict_of(known_suite, rows + masked)
+    assert verdict["outcome"] == "not shown"
+    assert "erased more than they say" in verdict["why"]
+    for row in rows:
+        if row["type"] == "film":
+            row["truth"] = {"done": 1.0, "beside": 0.2}
+    assert verdict_of(known_suite, rows + masked)["outcome"] == "held"
+
+
+def test_two_models_are_compared_on_the_patients_that_both_read_right(
+    known_suite: Suite, rows_of: Any
+) -> None:
+    def one(n: int, kind: str) -> float:
+        return 0.1 if kind == "real" and n < 10 else biased(n, kind)
+
+    pair = pairs_of(sort_rows(known_suite, rows_of({"one": one, "other": robust}, N)))
+    assert [(row["one"], row["other"], row["edit"]) for row in pair] == [
+        ("one", "other", "removed")
+    ]
+    assert (pair[0]["difference"]["value"], pair[0]["difference"]["n"]) == (1.0, N - 10)
+    assert pair[0]["difference"]["low"] > 0.8
+
+
+def test_the_first_page_says_the_outcome_and_why_something_was_not_shown(
+    known_suite: Suite, rows_of: Any
+) -> None:
+    vendors = {"bound": biased, "never": lambda n, kind: 0.1, "fair": robust}
+    result = summarise(sort_rows(known_suite, rows_of(vendors, N)), ())
+    rows = verdict_rows([{"suite": asdict(known_suite), "result": result}])
+    assert sentence(rows) == (
+        "Failed: bound (finding). Held: fair (finding). Not shown: never (finding)."
+    )
+    never = rows[1]
+    assert never["effect"] == {}  # no effect is drawn that no verdict can rest on
+    assert "sensitivity 0.00" in never["why"]
