@@ -158,6 +158,17 @@ class Defaults:
         return self.method, self.solver, self.steps, self.skip, self.guidance
 
 
+def inversion_of(prompt: str, invert_prompt: str) -> str:
+    """Say what the text of an inversion is to an edit: "empty", "prompt" or "other".
+
+    Where it is one of the two texts that a step asks about anyway, the network is asked once. So
+    edits that differ in it make a batch whose calls have a shape that the record of none of them
+    tells, and kernels choose by shape.
+    """
+    text, edit = (" ".join(words.casefold().split()) for words in (invert_prompt, prompt))
+    return {"": "empty", edit: "prompt"}.get(text, "other")
+
+
 def validate_parameters(values: Mapping[str, Any], defaults: Defaults) -> Defaults:
     """Check the given parameters and fill in the others.
 

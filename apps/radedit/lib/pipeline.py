@@ -30,7 +30,7 @@ from radedit.lib.edit.radedit import Conditioning, EditMasks, Plan, resumed
 from radedit.lib.edit.schedule import Schedule
 from radedit.lib.kept import Kept, inversion_key
 from radedit.lib.lifted import laid_over
-from radedit.lib.parameters import AUTO, validate_parameters
+from radedit.lib.parameters import AUTO, inversion_of, validate_parameters
 from radedit.lib.parameters import Defaults as Parameters
 from radedit.lib.record import Run, edit_id, provenance_of
 from radedit.lib.score.directional import Directional
@@ -185,9 +185,9 @@ class Editor:
 
         Parameters
         ----------
-        cases : at least one; of one model, alike in `Defaults.shared`. A case alone gives the same
-            bytes again; in a batch of another size its stored values may differ in the last place
-            (bound and figures: docs/benchmarks.md)
+        cases : at least one; of one model, alike in `Defaults.shared` and `inversion_of`. A case
+            alone gives the same bytes again; in a batch of another size its stored values may
+            differ in the last place (bound and figures: docs/benchmarks.md)
         progress : called with (done, total) diffusion steps
         course : all that can be heard of and stopped, in place of `progress`, and where the same
             batch, cases and order included, goes on
@@ -202,7 +202,7 @@ class Editor:
         clock = _Clock()
         requests = [(c.case if isinstance(c, Prepared) else c).request for c in cases]
         if len({self._plan_of(request) for request in requests}) != 1:
-            raise ValueError("a batch's cases must share the model and `Defaults.shared`")
+            raise ValueError("a batch's cases must share model, `Defaults.shared`, `inversion_of`")
         model, parameters = requests[0].model, self.parameters(requests[0])
         backbone = self.backbone(model)
         clock.lap("load_model")
@@ -231,7 +231,8 @@ class Editor:
         return [replace(result, seconds=dict(clock.seconds)) for result in results]
 
     def _plan_of(self, request: EditRequest) -> tuple[object, ...]:
-        return self.settings.model(request.model).name, *self.parameters(request).shared
+        inversion = inversion_of(request.prompt, request.invert_prompt)
+        return self.settings.model(request.model).name, *self.parameters(request).shared, inversion
 
     def _delta(
         self,

@@ -25,6 +25,8 @@ from radedit.lib.jobs.tables import jobs
 from radedit.lib.jobs.turns import Turn
 from radedit.lib.parameters import PARAMETERS, STOCHASTIC
 from radedit.lib.pipeline import Editor
+from radedit.lib.replay import replay
+from radedit_dicom.provenance import read_private
 
 Ask = Callable[..., JobRequest]
 STEPS = 3  # of 4, one of which is skipped
@@ -156,6 +158,41 @@ def test_a_step_of_another_film_model_or_machine_is_not_gone_on_with(
     shutil.rmtree(studies / "edited")
     again = made(queue, editor, studies, request)
     assert found.result["pixel_sha256"] == again["pixel_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("inversions", "batch"),
+    [(("", ""), 2), (("", "no mass"), 1), (("no mass", "no process"), 2), (("Left  mass", ""), 1)],
+)
+def test_edits_share_a_batch_where_a_replay_of_one_makes_the_same_calls(
+    queue: JobQueue,
+    ask: Ask,
+    editor: Editor,
+    studies: Path,
+    inversions: tuple[str, str],
+    batch: int,
+) -> None:
+    """Where the texts of a step are the same, the network is asked once, in calls of less rows."""
+    ids = [
+        queue.submit(
+            ask(
+                prompt=tiny_model.PROMPT,
+                invert_prompt=text,
+                parameters={"steps": 4, "skip": 0.3, "seed": seed},
+            )
+        )[0].id
+        for seed, text in enumerate(inversions)
+    ]
+    for job in ids:
+        if queue.get(job).state == "queued":
+            run(queue, editor, studies, job, most=2)
+    for job in ids:
+        found = queue.get(job)
+        assert (found.state, found.error) == ("done", None)
+        assert found.result is not None
+        edited = studies / "edited" / found.result["sc"]
+        assert read_private(pydicom.dcmread(edited)).batch == batch
+        assert replay(edited, studies / "film.dcm", editor).identical
 
 
 def test_an_edit_that_diverges_ends_no_other_job_of_its_batch(

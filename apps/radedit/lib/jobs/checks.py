@@ -9,7 +9,7 @@ from typing import Final
 from radedit.lib.errors import MaskError, NotFoundError, ParameterError, PromptError
 from radedit.lib.jobs.model import JobRequest
 from radedit.lib.mask_grammar import parse, sources_of
-from radedit.lib.parameters import validate_parameters
+from radedit.lib.parameters import inversion_of, validate_parameters
 from radedit.lib.settings import Settings
 
 MODES: Final = ("new", "same")
@@ -41,7 +41,8 @@ def plan_of(request: JobRequest, settings: Settings) -> str:
         if expression is not None:
             parse(expression)
     _check_masks(request)
-    return json.dumps([model.name, *p.shared])
+    inversion = inversion_of(request.prompt, request.invert_prompt)
+    return json.dumps([model.name, *p.shared, inversion])
 
 
 def comes_from_outside(request: JobRequest) -> bool:
