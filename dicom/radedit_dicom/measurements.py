@@ -55,7 +55,8 @@ def written(text: str, pattern: str) -> dict[str, float]:
     Returns
     -------
     dict of str to float
-        Label in lower case to number, as many as the pattern finds.
+        Label in lower case to number, as many as the pattern finds; where the score ends in a
+        per cent sign, a hundredth of it.
 
     Raises
     ------
@@ -63,9 +64,24 @@ def written(text: str, pattern: str) -> dict[str, float]:
         What the pattern takes for a score is no number.
     """
     return {
-        (found["label"] or "").strip().lower(): _number(found["score"])
+        (found["label"] or "").strip().lower(): _share(found["score"])
         for found in re.finditer(pattern, text)
     }
+
+
+def texts(report: Dataset) -> str:
+    """Write out the content items of a structured report, one a line, as ``NAME: VALUE``.
+
+    Parameters
+    ----------
+    report : pydicom.Dataset
+
+    Returns
+    -------
+    str
+        Of TEXT the text, of CODE its meaning, of NUM the number and its unit, of others nothing.
+    """
+    return "\n".join(_lines(report, 0))
 
 
 def references(dataset: Dataset) -> set[str]:
@@ -75,6 +91,24 @@ def references(dataset: Dataset) -> set[str]:
         if element.keyword == "ReferencedSOPInstanceUID":
             found.add(str(element.value))
     return found
+
+
+def _lines(item: Dataset, depth: int) -> Iterator[str]:
+    for child in (item.get("ContentSequence") or []) if depth < _ROOT_DEPTH else []:
+        name, kind = _meaning(child, "ConceptNameCodeSequence"), child.get("ValueType")
+        value = ""
+        if kind == "TEXT":
+            value = str(child.get("TextValue", ""))
+        elif kind == "CODE":
+            value = _meaning(child, "ConceptCodeSequence")
+        elif kind == "NUM" and child.get("MeasuredValueSequence"):
+            measured_value = child.MeasuredValueSequence[0]
+            units = measured_value.get("MeasurementUnitsCodeSequence") or [Dataset()]
+            unit = str(units[0].get("CodeValue", ""))
+            value = f"{measured_value.get('NumericValue', '')} {'' if unit == '1' else unit}"
+        if value.strip():
+            yield f"{name}: {' '.join(value.split())}"
+        yield from _lines(child, depth + 1)
 
 
 def _numbers(item: Dataset, around: str, depth: int) -> Iterator[tuple[str, float]]:
@@ -113,6 +147,13 @@ def _ratio(item: Dataset) -> float | None:
         return None
     share = _number(number) / (100.0 if unit == "%" else 1.0)
     return share if 0.0 <= share <= 1.0 else None
+
+
+def _share(text: Any) -> float:
+    """Read a number that may end in a per cent sign."""
+    plain = str(text).strip()
+    number = _number(plain.removesuffix("%"))
+    return number / 100.0 if plain.endswith("%") else number
 
 
 def _number(value: Any) -> float:

@@ -30,6 +30,7 @@ from radedit.lib.stress.phantom_cohort import PhantomCohort
 from radedit.lib.stress.probing import SENT
 from radedit.lib.stress.runner import Plan, run
 from radedit.lib.stress.suite import Suite, parse_suite
+from radedit_dicom.pixels import to_display
 
 torch.set_num_threads(1)
 
@@ -86,7 +87,7 @@ class Vendor:
     every: int = 0  # so many-th question is answered by 500; 0 = none
     status: int = 200
     bias: float = 0.0
-    flip: bool = False
+    percent: float = 0.0  # from this score on it speaks in per cent; 0 = never
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def reply(self, body: bytes) -> tuple[int, dict[str, Any]]:
@@ -98,7 +99,8 @@ class Vendor:
             return self.status, {"error": "worker died"}
         film = np.asarray(Image.open(io.BytesIO(base64.b64decode(json.loads(body)["image"]))))
         score = min(1.0, float(film.mean() / 65535) + self.bias)
-        return 200, {"scores": [score, 1 - score]}
+        times = 100 if self.percent and score > self.percent else 1
+        return 200, {"scores": [times * score, times * (1 - score)]}
 
 
 @pytest.fixture
@@ -345,3 +347,26 @@ def test_a_model_is_dropped_from_the_report_and_comes_back_when_it_is_named(
     wrong = stress(plan, tmp_path, "--drop", "nobody")
     assert wrong.exit_code == 1
     assert "has no model 'nobody'" in wrong.stderr
+
+
+def test_a_model_whose_unit_cannot_be_told_is_asked_about_and_per_cent_are_said_to_be_assumed(
+    plan: Plan, vendor: Vendor, tmp_path: Path
+) -> None:
+    scores = [
+        min(1.0, float(to_display(plan.cohort.subject(n).film).mean()))
+        for n in range(len(plan.cohort))
+    ]
+    arguments = ("--victim", plan.victims[0])
+    vendor.percent = float(np.median(scores))
+    refused = stress(plan, tmp_path, *arguments)
+    assert refused.exit_code == 1
+    assert "cannot be told" in refused.stderr
+    assert not list((tmp_path / "out").rglob("*.npz"))
+    vendor.percent = 1e-9
+    done = stress(plan, tmp_path, *arguments, "--trust-labels")
+    assert done.exit_code == 0, done.stderr
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    problems = {p["kind"]: p for p in report["suites"][0]["result"]["problems"]}
+    assert "taken for per cent" in problems["assumed per cent"]["sentence"]
+    assert "0.5 was assumed" in problems["assumed operating points"]["sentence"]
+    assert any("operating point" in line for line in report["lost"])

@@ -230,6 +230,36 @@ def test_the_scores_of_a_capture_are_read_from_its_comment(
         victim('["sc"]').answer(display_of(film), film=film)
 
 
+def test_per_cent_in_the_comment_of_a_capture_are_hundredths(
+    node: Node, victim: Callable[..., Victim], film: Film
+) -> None:
+    node.makes = lambda d: [capture(d, "Pneumothorax: 12 %; Effusion: 3.5%; Mass: 0.2")]
+    answer = victim('["sc"]').answer(display_of(film), film=film)
+    assert answer.scores == pytest.approx({"pneumothorax": 0.12, "effusion": 0.035, "mass": 0.2})
+    node.makes = lambda d: [capture(d, "Pneumothorax: 12")]
+    with pytest.raises(VictimError, match="no number from 0 to 1"):  # and not 1, its first digit
+        victim('["sc"]').answer(display_of(film), film=film)
+
+
+def test_scores_in_the_text_of_a_report_are_read_by_a_pattern(
+    node: Node, victim: Callable[..., Victim], film: Film
+) -> None:
+    def in_words(sent: Dataset) -> Dataset:
+        made = report(sent, ("Mass", 0.5))
+        for element in made.iterall():
+            if element.keyword == "TextValue":
+                element.value = "AI result. Likelihood of pneumothorax is 87 %, of effusion is 4 %."
+        return made
+
+    node.makes = lambda d: [in_words(d)]
+    pattern = r"sr_pattern = '[Oo]f (?P<label>\w+) is (?P<score>\d+ ?%)'"
+    answer = victim(f'["sr"]\n{pattern}').answer(display_of(film), film=film)
+    assert answer.scores == pytest.approx({"pneumothorax": 0.87, "effusion": 0.04})
+    node.makes = lambda d: [report(d, ("Mass", 0.5))]
+    pattern = r"sr_pattern = 'probability: (?P<score>[\d.]+)(?P<label>)'"
+    assert victim(f'["sr"]\n{pattern}').answer(display_of(film), film=film).scores == {"": 0.5}
+
+
 def test_a_score_that_is_no_number_is_a_missing_answer(
     node: Node, victim: Callable[..., Victim], film: Film
 ) -> None:

@@ -273,3 +273,51 @@ def test_a_token_goes_along_and_is_asked_for_before_the_run(
     monkeypatch.setenv("VENDOR_TOKEN", "s3cret")
     victim(form).answer(half_white())
     assert vendor.seen[0]["Authorization"] == "Bearer s3cret"
+
+
+def test_a_picture_of_8_bits_and_a_size_is_sent_and_its_segments_lie_on_the_film(
+    vendor: Vendor, victim: Callable[..., Victim], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent: list[NDArray[np.uint8]] = []
+
+    def seen(content: bytes) -> Display:
+        sent.append(np.asarray(Image.open(io.BytesIO(content))))
+        return np.asarray(sent[-1], dtype=np.float32) / 255
+
+    monkeypatch.setitem(globals(), "decoded", seen)
+    opened = victim("[http]\nbits = 8\n[input]\nsize = [64, 64]\npad = true\n")
+    display = half_white(120, 80)
+    answer = opened.answer(display)
+    assert (sent[0].shape, sent[0].dtype) == ((64, 64), np.uint8)
+    assert sent[0].max() == 255
+    assert answer.segments is not None
+    assert answer.segments["white"].shape == display.shape
+    assert np.mean(answer.segments["white"] != (display > 0.5)) < 0.02
+    assert "64 x 64" in opened.card.preprocessing
+    assert "8 bits" in opened.card.preprocessing
+
+
+@pytest.mark.parametrize("more", ["low = -1.0", "mean = [0.5]", "channels = 2", "channels = 3"])
+def test_an_input_that_no_picture_can_be_is_refused(
+    more: str, victim: Callable[..., Victim]
+) -> None:
+    with pytest.raises(ParameterError, match="one grey channel"):
+        victim(f"[input]\n{more}\n")
+
+
+def test_a_service_in_per_cent_is_understood_and_one_that_says_so_too(
+    vendor: Vendor, victim: Callable[..., Victim]
+) -> None:
+    vendor.raw = b'{"scores": {"a": 90, "b": 0.5}}'
+    answer = victim().answer(half_white())
+    assert (answer.scores, answer.is_percent) == ({"a": 0.9, "b": 0.005}, True)
+    vendor.raw = b'{"scores": {"a": 0.5}}'
+    told = victim(top='unit = "percent"').answer(half_white())
+    assert (told.scores, told.is_percent) == ({"a": 0.005}, False)
+
+
+def test_an_operating_point_that_nobody_told_is_called_assumed(
+    victim: Callable[..., Victim],
+) -> None:
+    assert (victim().card.threshold, victim().card.assumed) == (0.5, True)
+    assert not victim(top="threshold = 0.5").card.assumed

@@ -88,7 +88,7 @@ def stress(
         from radedit.lib.commands.processes import processes
         from radedit.lib.pipeline import Editor
         from radedit.lib.stress.findings import sort_rows
-        from radedit.lib.stress.preflight import still_open
+        from radedit.lib.stress.preflight import assumptions, refuse_two_units, still_open
         from radedit.lib.stress.report import Finished, report_of
         from radedit.lib.stress.runner import Plan, facts_of, run
         from radedit.lib.stress.suite import load_suite
@@ -119,8 +119,10 @@ def stress(
                 ledger = run(plan, progress, editor, None if trust_labels else _look(plan))
             ledger.drop(drop or ())
             facts = facts_of(plan, editor)
-            found = sort_rows(suite, ledger.rows())
-            problems = (*cohort.problems, *still_open(ledger.rows()))
+            rows = ledger.rows()
+            refuse_two_units(rows)
+            found = sort_rows(suite, rows)
+            problems = (*cohort.problems, *assumptions(rows), *still_open(rows))
             finished.append(Finished(plan, found, problems, facts))
             if augment is not None and suite.question.label:
                 from radedit.lib.stress.augment import export_pairs
@@ -179,11 +181,14 @@ def _look(plan: Plan) -> Callable[[Sequence[Mapping[str, Any]]], None] | None:
     """What to ask of the rows of the real films; None where our own are tested on phantoms."""
     from radedit.lib.stress.asking import is_ours
     from radedit.lib.stress.phantom_cohort import PhantomCohort
-    from radedit.lib.stress.preflight import refuse_reversed
+    from radedit.lib.stress.preflight import refuse_reversed, refuse_two_units
 
-    label = plan.suite.question.label
+    def look(rows: Sequence[Mapping[str, Any]]) -> None:
+        refuse_two_units(rows)
+        refuse_reversed(rows, plan.suite.question.label)
+
     known = isinstance(plan.cohort, PhantomCohort) and all(map(is_ours, plan.victims))
-    return None if known or not label else lambda rows: refuse_reversed(rows, label)
+    return None if known else look
 
 
 def _cohort(

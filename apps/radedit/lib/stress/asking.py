@@ -52,12 +52,14 @@ class Asked:
     measures : dice, hd95_mm, assd_mm, where a structure was asked for
     missing : why there is no answer; "" = there is one
     again : whether it may come another time, so that the next run asks again
+    percent : whether its numbers were taken for per cent, though nobody said so
     """
 
     scores: dict[str, float]
     measures: dict[str, float | None]
     missing: str = ""
     again: bool = False
+    percent: bool = False
 
     def as_row(self) -> dict[str, Any]:
         """Give what is not empty."""
@@ -113,7 +115,7 @@ def _scores(answer: Answer, question: Question) -> Asked:
     found = {label: float(answer.scores[label]) for label in wanted if label in answer.scores}
     if not found:
         return Asked({}, {}, _not_said("score", wanted, answer.scores))
-    return Asked(found, {})
+    return Asked(found, {}, percent=answer.is_percent)
 
 
 def _not_said(what: str, wanted: Sequence[str], given: Collection[str] | None) -> str:

@@ -69,3 +69,53 @@ def still_open(rows: Sequence[Row]) -> list[Problem]:
         for count, kind, sentence in said
         if count
     ]
+
+
+def refuse_two_units(rows: Sequence[Row]) -> None:
+    """Refuse a victim whose numbers were taken for per cent on some films and not on others.
+
+    Raises
+    ------
+    ParameterError
+        There is one: 0.4 of a score, or 0.4 per cent, cannot be told apart.
+    """
+    cards = {row["victim"]: row for row in rows if row["type"] == "card"}
+    units: dict[str, set[bool]] = {}
+    for row in rows:
+        if row["type"] == "answer" and row.get("scores"):
+            units.setdefault(row["victim"], set()).add(bool(row.get("percent")))
+    mixed = [name for name, found in units.items() if len(found) > 1 and name in cards]
+    if mixed:
+        raise ParameterError(
+            f"The model {cards[mixed[0]]['name']} gives numbers over 10 about some films, and none "
+            "about others, so per cent cannot be told from scores of 0 to 1; write unit = "
+            '"percent", or unit = "ratio", into its TOML file, and it is asked again.'
+        )
+
+
+def assumptions(rows: Sequence[Row]) -> list[Problem]:
+    """Say what was assumed of a victim since its file does not tell it."""
+    cards = {row["victim"]: row for row in rows if row["type"] == "card"}
+    percent = {row["victim"] for row in rows if row["type"] == "answer" and row.get("percent")}
+    problems = []
+    for name, card in cards.items():
+        if card.get("assumed"):
+            problems.append(
+                Problem(
+                    "assumed operating points",
+                    len(card["assumed"]),
+                    f"nobody told the operating point of {card['name']} for "
+                    f"{', '.join(card['assumed'])}; {card['threshold']:g} was assumed",
+                    f"accuracy and gaps at {card['name']}'s own operating point",
+                )
+            )
+        if name in percent:
+            problems.append(
+                Problem(
+                    "assumed per cent",
+                    1,
+                    f"the numbers of {card['name']} were taken for per cent; "
+                    'unit = "percent" in its file would say so',
+                )
+            )
+    return problems

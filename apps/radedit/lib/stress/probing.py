@@ -114,7 +114,7 @@ def _agrees(before: Row | None, now: Asked) -> bool:
     """Say whether an answer is the one from before, as far as there are both."""
     if before is None or now.again:
         return True
-    if bool(now.missing) != ("missing" in before):
+    if bool(now.missing) != ("missing" in before) or now.percent != before.get("percent", False):
         return False
     for was, value in ((before.get("scores", {}), now.scores), (before.get("measures", {}),
                        now.measures)):  # fmt: skip

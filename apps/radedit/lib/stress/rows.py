@@ -67,6 +67,7 @@ def card_row(name: str, victim: Victim, question: Question, key: str) -> Row:
         "version": card.version,
         "threshold": card.threshold,
         "thresholds": {x: card.threshold_of(x) for x in labels if x},
+        "assumed": [x for x in labels if x and card.assumed and x not in card.thresholds],
         "preprocessing": card.preprocessing,
         "sha256": card.sha256,
         "world": getattr(card, "world", ""),

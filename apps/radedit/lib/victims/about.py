@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import tomllib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
@@ -16,12 +17,15 @@ from typing import Any, Final, TypeVar
 
 from radedit.lib.errors import ParameterError
 from radedit.lib.victims.protocol import VictimCard
+from radedit.lib.victims.scores import UNITS
 
 TASKS: Final = ("classify", "segment")
 ACTIVATIONS: Final = ("none", "sigmoid", "softmax")
 BODIES: Final = ("json", "multipart")
 CONTENTS: Final = ("png", "dicom")
+BITS: Final = (16, 8)
 RESULTS: Final = ("sr", "seg", "sc")
+_ASSUMED: Final = 0.5
 _T = TypeVar("_T")
 
 
@@ -74,7 +78,9 @@ class HttpForm:
     Attributes
     ----------
     body : "json" (the film in base64) or "multipart" (as a file)
-    content : "png" (16 bits, 1 = white) or "dicom" (pixels and presentation alone)
+    content : "png" (1 = white; as [input] says of size, pad, percentiles and channels) or "dicom"
+        (pixels and presentation alone)
+    bits : of a PNG's grey values, 16 or 8
     field : name of the film in the JSON object or the form
     scores, segments : keys with dots between; an object of label to number, or of label to
         PNG in base64, or for scores a list in the order of `labels`
@@ -83,6 +89,7 @@ class HttpForm:
 
     body: str = "json"
     content: str = "png"
+    bits: int = 16
     field: str = "image"
     scores: str = "scores"
     segments: str = "segments"
@@ -100,6 +107,8 @@ class DicomForm:
     result_ae : AE title that results come from; "" = the node's own
     text_attribute, text_pattern : where a Secondary Capture says its scores: an attribute's
         keyword, and a regular expression with the groups "label" and "score"
+    sr_pattern : such an expression for an SR whose numbers stand in its text, or in items that
+        are none of 0 to 1: over its items, one a line, `NAME: VALUE`; "" = its numbers are read
     """
 
     results: tuple[str, ...] = ("sr",)
@@ -108,7 +117,10 @@ class DicomForm:
     listen_port: int = 11113
     result_ae: str = ""
     text_attribute: str = "ImageComments"
-    text_pattern: str = r"(?P<label>[A-Za-z][A-Za-z ]*): *(?P<score>[01](?:\.[0-9]+)?)"
+    text_pattern: str = (
+        r"(?P<label>[A-Za-z][A-Za-z ]*): *(?P<score>[0-9]+(?:\.[0-9]+)?(?: *%)?)(?![0-9.,])"
+    )
+    sr_pattern: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,9 +129,10 @@ class About:
 
     Attributes
     ----------
-    name, version, threshold, thresholds : as in `VictimCard`
+    name, version, threshold, thresholds : as in `VictimCard`; no threshold is told = 0.5 is assumed
     labels : of a network's outputs, in order; "" = an output that is not reported
     rename : a label of ours for the victim's own words
+    unit : of scores, one of `scores.UNITS`; "" = not told: 0 to 1, and see there
     task : "classify" or "segment"
     activation : of a network's outputs; with "softmax" a pixel belongs to one label
     remember : folder, seen from the file's, where answers are kept so that no film is asked about
@@ -128,10 +141,11 @@ class About:
 
     name: str = ""
     version: str = ""
-    threshold: float = 0.5
+    threshold: float = math.nan
     thresholds: Mapping[str, float] = field(default_factory=dict)
     labels: tuple[str, ...] = ()
     rename: Mapping[str, str] = field(default_factory=dict)
+    unit: str = ""
     task: str = "classify"
     activation: str = "none"
     remember: str = ""
@@ -156,7 +170,8 @@ class About:
         return VictimCard(
             name=self.name or name,
             version=self.version,
-            threshold=self.threshold,
+            threshold=_ASSUMED if math.isnan(self.threshold) else self.threshold,
+            assumed=math.isnan(self.threshold),
             preprocessing=preprocessing,
             sha256=sha256,
             thresholds=dict(self.thresholds),
@@ -183,7 +198,7 @@ def read_about(path: Path) -> tuple[str, About]:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ParameterError(
-            f"the victim's file '{path.name}' cannot be read as TOML ({type(error).__name__})."
+            f"The model's file '{path.name}' cannot be read as TOML ({type(error).__name__})."
         ) from error
     victim = table.pop("victim", "")
     if not isinstance(victim, str):
@@ -225,19 +240,22 @@ def _value(default: Any, value: Any, what: str) -> Any:
 
 def _check(about: About, where: str) -> None:
     """Refuse values of the right type that mean nothing."""
-    found = [
+    found: list[tuple[str, Any, tuple[Any, ...]]] = [
         ("task", about.task, TASKS),
+        ("unit", about.unit, UNITS),
         ("activation", about.activation, ACTIVATIONS),
         ("http.body", about.http.body, BODIES),
         ("http.content", about.http.content, CONTENTS),
+        ("http.bits", about.http.bits, BITS),
         *(("dicom.results", kind, RESULTS) for kind in about.dicom.results),
     ]
     for name, value, allowed in found:
         if value not in allowed:
             raise ParameterError(
-                f"{name} in '{where}' is {value}; expected one of {', '.join(allowed)}."
+                f"{name} in '{where}' is {value}; expected one of {', '.join(map(str, allowed))}."
             )
-    points = [about.threshold, *about.thresholds.values()]
+    told = [] if math.isnan(about.threshold) else [about.threshold]
+    points = [*told, *about.thresholds.values()]
     if not all(isinstance(p, int | float) and 0 <= p <= 1 for p in points):
         raise ParameterError(f"a threshold in '{where}' is outside of 0 to 1.")
     limits = about.limits
@@ -259,5 +277,7 @@ def _check_input(wanted: Input, where: str) -> None:
         raise ParameterError(f"pad in '{where}' needs a size whose rows and columns are the same.")
     if any(len(values) not in (0, wanted.channels) for values in (wanted.mean, wanted.std)):
         raise ParameterError(f"mean and std in '{where}' take one number for each channel.")
+    if wanted.low == wanted.high:
+        raise ParameterError(f"low and high in '{where}' are the same.")
     if 0 in wanted.std:
         raise ParameterError(f"a std in '{where}' is 0.")

@@ -15,29 +15,6 @@ from radedit.lib.victims.protocol import Answer, Mask
 SAME: Final = 1e-3  # score, or share of pixels, that another run of one model may differ by
 
 
-def usable_scores(found: Mapping[str, Any]) -> dict[str, float]:
-    """Check scores that came from outside.
-
-    Raises
-    ------
-    VictimError
-        One is no finite number from 0 to 1; none is guessed instead.
-    """
-    scores: dict[str, float] = {}
-    for label, value in found.items():
-        try:
-            score = float(value)
-        except (TypeError, ValueError):
-            score = float("nan")
-        if not 0 <= score <= 1 or isinstance(value, bool):
-            raise VictimError(
-                "the victim gave a score that is no number from 0 to 1; if it gives logits or "
-                "per cent, say so in its TOML file."
-            )
-        scores[str(label)] = score
-    return scores
-
-
 def usable_segments(found: Mapping[str, Any], shape: tuple[int, ...]) -> dict[str, Mask]:
     """Check segments that came from outside; numbers other than 0 are inside, NaN is outside.
 
@@ -51,7 +28,7 @@ def usable_segments(found: Mapping[str, Any], shape: tuple[int, ...]) -> dict[st
         for label, mask in found.items()
     }
     if any(mask.shape != shape for mask in segments.values()):
-        raise VictimError("the victim gave a segment of another size than the film.")
+        raise VictimError("The model gave a segment of another size than the film.")
     return segments
 
 

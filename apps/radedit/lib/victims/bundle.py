@@ -10,9 +10,10 @@ import numpy as np
 from radedit.lib.bundle_network import Bundle
 from radedit.lib.errors import RadEditError, VictimError
 from radedit.lib.victims.about import About
-from radedit.lib.victims.answers import sha256_of, usable_scores
+from radedit.lib.victims.answers import sha256_of
 from radedit.lib.victims.preprocessing import checked
 from radedit.lib.victims.protocol import Answer, Display, Mask, VictimCard
+from radedit.lib.victims.scores import usable_scores
 from radedit_dicom.film import Film
 
 
@@ -40,7 +41,7 @@ class BundleVictim:
         try:
             if not self.bundle.segments:
                 scores = self.bundle.numbers(display, spacing_mm)
-                return Answer(usable_scores(self.about.renamed(scores)))
+                return Answer(usable_scores(self.about.renamed(scores), self.about.unit)[0])
             labels = np.asarray(self.bundle.label_image(display, spacing_mm))
         except RadEditError as error:
             raise VictimError(str(error)) from error

@@ -129,7 +129,7 @@ class EmbeddedVictim:
         if self.card.task != task:
             right = "predict" if self.card.task == "classify" else "segment"
             raise ParameterError(
-                f"the victim {self.card.name} does not {task}; call {right} for {self.card.target}."
+                f"The model {self.card.name} does not {task}; call {right} for {self.card.target}."
             )
 
     def _run(self, image: NDArray[np.float32]) -> torch.Tensor:

@@ -19,11 +19,11 @@ from radedit.lib.errors import (
 from radedit.lib.remote import RemoteAnswer, RemoteTask, addressed, remote_answer
 from radedit.lib.remote_access import RemoteAccess, remote_access
 from radedit.lib.victims.about import About
-from radedit.lib.victims.answers import usable_scores
 from radedit.lib.victims.asking import asked
 from radedit.lib.victims.preprocessing import checked
 from radedit.lib.victims.protocol import Answer, Display, Mask, VictimCard
 from radedit.lib.victims.remote_films import SENT_DICOM, as_displayed, film_of
+from radedit.lib.victims.scores import labelled, usable_scores
 from radedit_dicom.errors import UnsupportedImageError
 from radedit_dicom.film import Film
 
@@ -60,7 +60,8 @@ class TaskVictim:
         segments = None
         if found.masks is not None:
             segments = self.about.renamed(as_displayed(found.masks, film))
-        return Answer(self.about.renamed(scores), segments)
+        usable, assumed = usable_scores(self.about.renamed(scores), self.about.unit, True)
+        return Answer(usable, segments, assumed)
 
     def _asked(self, film: Film) -> RemoteAnswer:
         limits = self.about.limits
@@ -78,7 +79,7 @@ class TaskVictim:
                     at_once=False,
                 ) from error
             raise VictimGoneError(
-                "the victim's MONAI Label server does not answer; see that it runs at the address."
+                "The model's MONAI Label server does not answer; see that it runs at the address."
             ) from error
 
 
@@ -100,13 +101,13 @@ def open_task(place: str, about: About) -> TaskVictim:
     return TaskVictim(about.card(task.name, SENT_DICOM), task, about)
 
 
-def _predicted(prediction: Any) -> dict[str, float]:
+def _predicted(prediction: Any) -> dict[str, Any]:
     """Read what MONAI Label's ClassificationWriter writes: [{"label": ..., "score": ...}, ...]."""
     if prediction is None:
         return {}
     if not isinstance(prediction, list) or not all(isinstance(p, Mapping) for p in prediction):
         raise VictimError("the task's prediction is no list of labels with their scores.")
-    return usable_scores({str(p.get("label")): p.get("score") for p in prediction})
+    return labelled([dict(p) for p in prediction]) if prediction else {}
 
 
 def _is_there(server: str) -> bool:

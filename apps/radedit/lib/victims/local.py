@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 
 from radedit.lib.errors import NotFoundError, ParameterError, RadEditError, VictimError
 from radedit.lib.victims.about import About
-from radedit.lib.victims.answers import sha256_of, usable_scores, usable_segments
+from radedit.lib.victims.answers import sha256_of, usable_segments
 from radedit.lib.victims.preprocessing import checked, described, to_film, to_input
 from radedit.lib.victims.protocol import Answer, Display, Mask, VictimCard
+from radedit.lib.victims.scores import usable_scores
 from radedit_dicom.film import Film
 
 #: float32 [1, channels, rows, columns] to the network's output, [1, n] or [1, n, rows, columns].
@@ -51,12 +52,18 @@ class NetworkVictim:
             raise
         except Exception as error:  # a vendor's network may raise anything
             raise VictimError(
-                f"the victim {self.card.name} failed on a film ({type(error).__name__}); see that "
+                f"The model {self.card.name} failed on a film ({type(error).__name__}); see that "
                 "its input is what it was exported for."
             ) from error
         if self.about.task == "classify":
             return Answer(_scores(output, self.about))
         return Answer({}, self._segments(output, display.shape))
+
+    def given(self, display: Display, valid: Mask | None = None) -> Display:
+        """What the network is given of a film, black and white as 0 and 1: [rows, columns]."""
+        wanted = self.about.input
+        plane = to_input(display, valid, replace(wanted, mean=(), std=()))[0, 0]
+        return np.asarray((plane - wanted.low) / (wanted.high - wanted.low), np.float32)
 
     def _segments(self, output: NDArray[np.float32], shape: tuple[int, ...]) -> dict[str, Mask]:
         labels = self.about.labels
@@ -102,12 +109,12 @@ class CallableVictim:
             raise
         except Exception as error:  # anybody's function may raise anything
             raise VictimError(
-                f"the victim {self.card.name} failed on a film ({type(error).__name__})."
+                f"The model {self.card.name} failed on a film ({type(error).__name__})."
             ) from error
         answer = found if isinstance(found, Answer) else Answer(dict(found))
         segments = answer.segments
         return Answer(
-            usable_scores(self.about.renamed(answer.scores)),
+            usable_scores(self.about.renamed(answer.scores), self.about.unit)[0],
             None
             if segments is None
             else usable_segments(self.about.renamed(segments), display.shape),
@@ -202,7 +209,7 @@ def _scores(output: NDArray[np.float32], about: About) -> dict[str, float]:
         raise _another(output, f"[1, {len(about.labels)}]")
     flat = _activated(output.reshape(1, -1), about.activation)[0]
     named = zip(about.labels, flat.tolist(), strict=True)
-    return usable_scores({label: value for label, value in named if label})
+    return usable_scores({label: value for label, value in named if label}, about.unit)[0]
 
 
 def _activated(output: NDArray[np.float32], activation: str) -> NDArray[np.float32]:
@@ -217,7 +224,7 @@ def _activated(output: NDArray[np.float32], activation: str) -> NDArray[np.float
 
 def _file(path: Path) -> str:
     if not path.is_file():
-        raise ParameterError(f"there is no file '{path.name}'; check the path of the victim.")
+        raise ParameterError(f"there is no file '{path.name}'; check the path of the model.")
     return str(path)
 
 
@@ -225,12 +232,12 @@ def _not_loaded(path: Path, error: Exception) -> RadEditError:
     if isinstance(error, RadEditError):
         return error
     return ParameterError(
-        f"the victim '{path.name}' cannot be loaded ({type(error).__name__}); export it anew."
+        f"The model '{path.name}' cannot be loaded ({type(error).__name__}); export it anew."
     )
 
 
 def _another(output: NDArray[Any], expected: str) -> VictimError:
     return VictimError(
-        f"the victim's output is {list(output.shape)}; expected {expected}, one for each of the "
+        f"The model's output is {list(output.shape)}; expected {expected}, one for each of the "
         "labels in its TOML file."
     )

@@ -38,18 +38,18 @@ from radedit.lib.errors import (
     VictimPassingError,
 )
 from radedit.lib.victims.about import About
-from radedit.lib.victims.answers import usable_scores
 from radedit.lib.victims.asking import asked
 from radedit.lib.victims.preprocessing import checked
 from radedit.lib.victims.protocol import Answer, Display, Mask, VictimCard
 from radedit.lib.victims.remote_films import SENT_DICOM, as_displayed, object_of
+from radedit.lib.victims.scores import usable_scores
 from radedit_dicom.dimse_address import DimseAddress, DimseTimeouts
 from radedit_dicom.dimse_association import DroppedError
 from radedit_dicom.dimse_receive import listening
 from radedit_dicom.dimse_send import send_all
 from radedit_dicom.errors import ArchiveError, DicomError, UnsupportedImageError
 from radedit_dicom.film import Film
-from radedit_dicom.measurements import measured, references, written
+from radedit_dicom.measurements import measured, references, texts, written
 from radedit_dicom.parsing import parse
 from radedit_dicom.pixels import read_film
 from radedit_dicom.readback import part10
@@ -103,23 +103,26 @@ class NodeVictim:
                 scores |= self._scores(kind, dataset)
         if segments is not None:
             segments = self.about.renamed(segments)
-        return Answer(usable_scores(self.about.renamed(scores)), segments)
+        usable, assumed = usable_scores(self.about.renamed(scores), self.about.unit, True)
+        return Answer(usable, segments, assumed)
 
     def _scores(self, kind: str, dataset: Dataset) -> dict[str, float]:
         form = self.about.dicom
         try:
-            if kind == "sr":
+            if kind == "sr" and form.sr_pattern:
+                found = written(texts(dataset), form.sr_pattern)
+            elif kind == "sr":
                 found = measured(dataset)
             else:
                 found = written(str(dataset.get(form.text_attribute, "")), form.text_pattern)
         except ValueError as error:
             raise VictimError(
-                f"the victim's {kind.upper()} holds a score that is no number; see text_pattern "
+                f"The model's {kind.upper()} holds a score that is no number; see text_pattern "
                 "under [dicom] in its TOML file, or ask its vendor."
             ) from error
         if not found:
             raise VictimError(
-                f"the victim's {kind.upper()} holds no score that can be read; see [dicom] and "
+                f"The model's {kind.upper()} holds no score that can be read; see [dicom] and "
                 "[rename] in its TOML file."
             )
         return found
@@ -145,10 +148,10 @@ class NodeVictim:
             send_all(self.address, [dcmread(io.BytesIO(part10(sent)))])
         except DroppedError as error:
             raise VictimGoneError(
-                f"the victim's node {self.address} cannot be reached; see that it runs."
+                f"The model's node {self.address} cannot be reached; see that it runs."
             ) from error
         except ArchiveError as error:
-            raise VictimError(f"the victim's node took no film: {error}") from error
+            raise VictimError(f"The model's node took no film: {error}") from error
 
     def _awaited(self, sent: Dataset, inbox: _Inbox) -> dict[str, Dataset]:
         wanted = set(self.about.dicom.results)
@@ -247,11 +250,12 @@ def open_node(place: str, about: About) -> NodeVictim:
     found = _PLACE.fullmatch(place)
     if found is None:
         raise ParameterError("write dicom:AE@HOST:PORT for a DICOM node.")
-    groups = _groups(about.dicom.text_pattern)
-    if not {"label", "score"} <= groups:
-        raise ParameterError(
-            "dicom.text_pattern needs the groups (?P<label>...) and (?P<score>...)."
-        )
+    for name in ("text_pattern", "sr_pattern"):
+        pattern = getattr(about.dicom, name)
+        if pattern and not {"label", "score"} <= _groups(pattern, name):
+            raise ParameterError(
+                f"dicom.{name} needs the groups (?P<label>...) and (?P<score>...)."
+            )
     limits = about.limits
     try:
         address = DimseAddress(
@@ -269,13 +273,11 @@ def open_node(place: str, about: About) -> NodeVictim:
     return victim
 
 
-def _groups(pattern: str) -> set[str]:
+def _groups(pattern: str, name: str) -> set[str]:
     try:
         return set(re.compile(pattern).groupindex)
     except re.error as error:
-        raise ParameterError(
-            f"dicom.text_pattern is no regular expression ({error.msg})."
-        ) from error
+        raise ParameterError(f"dicom.{name} is no regular expression ({error.msg}).") from error
 
 
 def _masks(dataset: Dataset, sent: Dataset) -> dict[str, Mask]:
@@ -283,4 +285,4 @@ def _masks(dataset: Dataset, sent: Dataset) -> dict[str, Mask]:
     try:
         return read_segmentation(dataset, read_film(sent, allow_synthetic=True))
     except DicomError as error:
-        raise VictimError(f"the victim's SEG cannot be read: {error}") from error
+        raise VictimError(f"The model's SEG cannot be read: {error}") from error

@@ -37,6 +37,7 @@ class VictimCard:
     preprocessing : in a sentence, what is done to a film before the model sees it
     sha256 : of the model's file, in hex; None when it is not a file of ours (a server, a node)
     thresholds : operating points of labels that have their own
+    assumed : whether nobody told the threshold, so that 0.5 stands for it
     described : digest of all else that its answers follow from: its address, and what its file
         says of labels, activation, input and form; "" when there is nothing of the kind
     """
@@ -47,6 +48,7 @@ class VictimCard:
     preprocessing: str
     sha256: str | None = None
     thresholds: Mapping[str, float] = field(default_factory=dict)
+    assumed: bool = False
     described: str = ""
 
     def threshold_of(self, label: str) -> float:
@@ -63,10 +65,12 @@ class Answer:
     scores : label to a finite number, 0 to 1, higher = rather present
     segments : label to bool [rows, cols] on the pixels of `display` as it was given, True =
         inside; None when the victim does not segment
+    is_percent : whether its numbers were taken for per cent, though nobody said so
     """
 
     scores: Mapping[str, float]
     segments: Mapping[str, Mask] | None = None
+    is_percent: bool = False
 
 
 class Victim(Protocol):

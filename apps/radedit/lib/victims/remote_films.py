@@ -24,22 +24,26 @@ from radedit_dicom.pixels import read_film
 WHITE = 65535
 #: Nodes refuse objects without a patient; this one is nobody.
 PATIENT_ID, PATIENT_NAME = "RADEDIT-TEST", "RadEdit^Test"
-SENT_PNG = "the film as it is displayed, as a PNG of 16 bits"
 SENT_DICOM = (
     "the film's stored values and presentation as a DICOM object without its identity; the "
-    "victim's own preprocessing is not known"
+    "model's own preprocessing is not known"
 )
 
 
-def png16(display: Display) -> bytes:
-    """Write a display as a grey PNG of 16 bits, 65535 = white.
+def png(display: Display, bits: int = 16, channels: int = 1) -> bytes:
+    """Write a display as a PNG, its largest value = white.
 
     Parameters
     ----------
     display : float32 [rows, cols], 0 to 1
+    bits : 8 or 16
+    channels : 1, or 3 equal ones of 8 bits
     """
+    grey = levels(display) if bits == 16 else np.rint(levels(display) / 257).astype(np.uint8)
     out = io.BytesIO()
-    Image.fromarray(levels(display)).save(out, "PNG")
+    Image.fromarray(grey if channels == 1 else np.stack([grey] * channels, axis=-1)).save(
+        out, "PNG"
+    )
     return out.getvalue()
 
 

@@ -10,8 +10,9 @@ from typing import Final
 
 from radedit.lib.errors import ParameterError, VictimError
 from radedit.lib.victims.about import About
-from radedit.lib.victims.answers import sha256_of, usable_scores
+from radedit.lib.victims.answers import sha256_of
 from radedit.lib.victims.protocol import Answer, Display, Mask, VictimCard
+from radedit.lib.victims.scores import usable_scores
 from radedit_dicom.film import Film
 from radedit_dicom.uids import is_uid
 
@@ -43,7 +44,8 @@ class ScoresFile:
         given = {label: text for label, text in (row or {}).items() if text}
         if not given:
             raise VictimError(f"'{self.card.name}' holds no score of this film.")
-        return Answer(usable_scores(self.about.renamed(given)))
+        scores, assumed = usable_scores(self.about.renamed(given), self.about.unit, True)
+        return Answer(scores, None, assumed)
 
 
 def load_csv(path: Path, about: About) -> ScoresFile:

@@ -10,7 +10,7 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlsplit
 
@@ -21,13 +21,15 @@ from PIL import Image
 
 from radedit.lib.errors import ParameterError, VictimError, VictimGoneError, VictimPassingError
 from radedit.lib.victims.about import About
-from radedit.lib.victims.answers import usable_scores
 from radedit.lib.victims.asking import asked
+from radedit.lib.victims.preprocessing import described, to_film, to_input
 from radedit.lib.victims.protocol import Answer, Display, Mask, VictimCard
-from radedit.lib.victims.remote_films import SENT_DICOM, SENT_PNG, as_displayed, object_of, png16
+from radedit.lib.victims.remote_films import SENT_DICOM, as_displayed, object_of, png
+from radedit.lib.victims.scores import labelled, usable_scores
 from radedit_dicom.film import Film
 from radedit_dicom.readback import part10
 
+_HALF: Final = 0.5
 _CHUNK: Final = 64 * 2**10
 _SHOWN: Final = 200  # characters of an error's text
 _BUSY: Final = (429, 502, 503, 504)  # what servers and their proxies say while they start or stop
@@ -52,40 +54,48 @@ class HttpVictim:
         self, display: Display, valid: Mask | None = None, film: Film | None = None
     ) -> Answer:
         """Ask about one film; see `protocol.Victim`."""
-        is_png = self.about.http.content == "png"
-        content = png16(display) if is_png else part10(object_of(display, film))
+        form, is_png = self.about.http, self.about.http.content == "png"
+        if is_png:
+            sent = self.given(display, valid)
+            content, shape = png(sent, form.bits, self.about.input.channels), sent.shape
+        else:
+            content, shape = part10(object_of(display, film)), display.shape
         found = asked(self.about.limits, lambda: self._posted(content))
-        form = self.about.http
         scores = _at(found, form.scores)
         segments = _at(found, form.segments)
         if scores is None and segments is None:
             raise VictimError(
-                f"the victim's JSON holds neither {form.scores} nor {form.segments}; say in its "
+                f"The model's JSON holds neither {form.scores} nor {form.segments}; say in its "
                 "TOML file where its answer is."
             )
-        masks = self._segments(segments, display.shape)
+        masks = self._segments(segments, shape, display.shape)
         if masks is not None and not is_png:
             masks = as_displayed(masks, film)
-        return Answer(self._scores(scores), masks)
+        given = {} if scores is None else labelled(scores, self.about.labels)
+        usable, assumed = usable_scores(self.about.renamed(given), self.about.unit, True)
+        return Answer(usable, masks, assumed)
 
-    def _scores(self, scores: Any) -> dict[str, float]:
-        if isinstance(scores, list):
-            if len(scores) != len(self.about.labels):
-                raise VictimError(
-                    f"the victim gave {len(scores)} scores; expected one for each of the "
-                    f"{len(self.about.labels)} labels in its TOML file."
-                )
-            scores = {k: v for k, v in zip(self.about.labels, scores, strict=True) if k}
-        if not isinstance(scores, dict | None):
-            raise VictimError("the victim's scores are neither an object nor a list.")
-        return usable_scores(self.about.renamed(scores or {}))
+    def given(self, display: Display, valid: Mask | None = None) -> Display:
+        """Make the picture that is sent of a film: float32 [rows, columns], 0 to 1."""
+        if self.about.http.content == "dicom":
+            return display
+        return np.asarray(to_input(display, valid, self.about.input)[0, 0])
 
-    def _segments(self, segments: Any, shape: tuple[int, ...]) -> dict[str, Mask] | None:
+    def _segments(
+        self, segments: Any, sent: tuple[int, ...], shape: tuple[int, ...]
+    ) -> dict[str, Mask] | None:
+        """Read segments of the picture that was sent, and bring them to the film's pixels."""
         if segments is None:
             return None
         if not isinstance(segments, dict):
-            raise VictimError("the victim's segments are no object of label to PNG.")
-        masks = {str(label): _mask(text, shape) for label, text in segments.items()}
+            raise VictimError("The model's segments are no object of label to PNG.")
+        masks = {str(label): _mask(text, sent) for label, text in segments.items()}
+        if sent != shape:
+            rows, cols = shape
+            masks = {
+                label: to_film(mask.astype(np.float32), (rows, cols), self.about.input) >= _HALF
+                for label, mask in masks.items()
+            }
         return self.about.renamed(masks)
 
     def _posted(self, content: bytes) -> Any:
@@ -102,7 +112,7 @@ class HttpVictim:
             ) as response:
                 if response.status_code in _BUSY:
                     raise VictimGoneError(
-                        f"the victim answers {response.status_code}; see that it runs."
+                        f"The model answers {response.status_code}; see that it runs."
                     )
                 if response.status_code != requests.codes.ok:
                     raise _refusal(response, self.about)
@@ -111,7 +121,7 @@ class HttpVictim:
             raise _too_slow(self.about) from error
         except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
             raise VictimGoneError(
-                f"the victim cannot be reached or broke off ({type(error).__name__}); see that it "
+                f"The model cannot be reached or broke off ({type(error).__name__}); see that it "
                 "runs at the address."
             ) from error
 
@@ -126,9 +136,18 @@ def open_http(url: str, about: About) -> HttpVictim:
     """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-        raise ParameterError("the victim's address must be http(s)://HOST[:PORT]/PATH.")
+        raise ParameterError("The model's address must be http(s)://HOST[:PORT]/PATH.")
     _headers(about.http.token_variable)
-    said = SENT_PNG if about.http.content == "png" else SENT_DICOM
+    given = about.input
+    plain = replace(given, low=0.0, high=1.0, mean=(), std=())
+    levels = (given.channels, about.http.bits)
+    if given != plain or levels not in ((1, 8), (1, 16), (3, 8)):
+        raise ParameterError(
+            "A picture that is sent has one grey channel, or three of 8 bits; leave low, high, "
+            "mean and std out of [input], and write channels = 3 with bits = 8 alone."
+        )
+    picture = f"{described(given)}, as a PNG of {about.http.bits} bits"
+    said = picture if about.http.content == "png" else SENT_DICOM
     return HttpVictim(about.card(parts.hostname, said), url, about)
 
 
@@ -137,7 +156,7 @@ def _headers(variable: str) -> dict[str, str]:
         return {}
     token = os.environ.get(variable, "")
     if not token:
-        raise ParameterError(f"the variable {variable} holds no token for the victim; set it.")
+        raise ParameterError(f"the variable {variable} holds no token for the model; set it.")
     return {"Authorization": f"Bearer {token}"}
 
 
@@ -148,7 +167,7 @@ def _body(response: requests.Response, about: About) -> bytes:
     for chunk in response.iter_content(_CHUNK):
         body += chunk
         if len(body) > about.limits.max_mb * 2**20:
-            raise VictimError(f"the victim's answer is larger than {about.limits.max_mb} MiB.")
+            raise VictimError(f"The model's answer is larger than {about.limits.max_mb} MiB.")
         if time.monotonic() > end:
             raise _too_slow(about)
     return bytes(body)
@@ -180,7 +199,7 @@ def _json(body: bytes) -> Any:
     try:
         return json.loads(body)
     except ValueError as error:
-        raise VictimError("the victim's answer is no JSON.") from error
+        raise VictimError("The model's answer is no JSON.") from error
 
 
 def _at(found: Any, keys: str) -> Any:
@@ -195,7 +214,7 @@ def _mask(text: Any, shape: tuple[int, ...]) -> Mask:
     try:
         with Image.open(io.BytesIO(base64.b64decode(text, validate=True)), formats=["PNG"]) as png:
             if (png.height, png.width) != shape:
-                raise VictimError("the victim's segment is of another size than the film.")
+                raise VictimError("The model's segment is of another size than the film.")
             return np.asarray(np.asarray(png.convert("L")) != 0)
     except (OSError, SyntaxError, TypeError, ValueError, binascii.Error) as error:
-        raise VictimError("the victim's segment is no PNG in base64.") from error
+        raise VictimError("The model's segment is no PNG in base64.") from error
