@@ -158,7 +158,7 @@ def decoded(
     array
         As `pydicom.pixels.pixel_array` gives it.
     str
-        Which decoder read it, with its version, such as "pillow 12.0.0".
+        Which decoder read it, with its version, such as "python-gdcm 3.2.2".
 
     Raises
     ------
@@ -176,12 +176,18 @@ def decoded(
 
 
 def named(syntax: str, plugin: str) -> str:
-    """Name the package behind a plugin, with its version."""
+    """Name the package behind a plugin, with its version; of pillow also that of its codec."""
     package = {
         "gdcm": "python-gdcm",
         "pylibjpeg": _PYLIBJPEG.get(str(syntax), "pylibjpeg-libjpeg"),
     }.get(plugin, plugin)
     try:
-        return f"{package} {version(package)}"
+        said = f"{package} {version(package)}"
     except PackageNotFoundError:
         return plugin
+    if plugin != "pillow":
+        return said
+    from PIL import features  # builds of one version of pillow come with other codecs
+
+    codec = "jpg_2000" if str(syntax) in _PYLIBJPEG else "libjpeg_turbo"
+    return f"{said} ({codec} {features.version(codec) or 'unknown'})"
