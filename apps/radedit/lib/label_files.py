@@ -11,7 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from radedit.lib.errors import MaskError
 from radedit_dicom.film import Film
+
+MOST_LABELS = 255
 
 
 def label_image(masks: Mapping[str, NDArray[np.bool_]], film: Film) -> NDArray[np.uint8]:
@@ -24,7 +27,17 @@ def label_image(masks: Mapping[str, NDArray[np.bool_]], film: Film) -> NDArray[n
     Returns
     -------
     uint8 [rows, cols], 0 = none
+
+    Raises
+    ------
+    MaskError
+        There are more than a label image has numbers.
     """
+    if len(masks) > MOST_LABELS:
+        raise MaskError(
+            f"there are {len(masks)} labels, and a label image holds {MOST_LABELS}; ask for the "
+            "DICOM segmentation itself."
+        )
     labels = np.zeros(film.shape, np.uint8)
     for number, mask in enumerate(masks.values(), start=1):
         labels[mask] = number

@@ -68,7 +68,12 @@ def two_sided_film(make_dataset: Callable[..., Any], number: int) -> Film:
 def open_desk(tmp_path: Path, make_dataset: Any, make_edit: Any) -> Callable[..., Desk]:
     """Open a review over `edits` edits; further arguments go to `ReviewPlace` and the router."""
 
-    def open_it(edits: int = 1, identify: Any = None, **place: Any) -> Desk:
+    def open_it(
+        edits: int = 1,
+        identify: Any = None,
+        sees_all: Any = lambda _: True,
+        **place: Any,
+    ) -> Desk:
         originals, results = FolderArchive(tmp_path / "films"), FolderArchive(tmp_path / "edited")
         uids, films = [], []
         for number in range(edits):
@@ -85,7 +90,7 @@ def open_desk(tmp_path: Path, make_dataset: Any, make_edit: Any) -> Callable[...
             results, originals, tmp_path / "cache", tmp_path / "readings.sqlite", PAGES, **place
         )
         app = FastAPI()
-        app.include_router(create_router(desk, identify))
+        app.include_router(create_router(desk, identify, sees_all))
         return Desk(TestClient(app), uids, EventStore(desk.events), films, results)
 
     return open_it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pydicom
@@ -188,6 +189,35 @@ def test_the_server_knows_better_than_the_page_who_reads(open_desk) -> None:
     desk = open_desk(identify=lambda request: "anna@clinic")
     said = desk.say(desk.uids[0], reader="Somebody else", kind="decision", answer="accept")
     assert said.json()["reader"] == "anna@clinic"
+
+
+def test_who_is_no_admin_sees_their_own_readings_only(open_desk) -> None:
+    desk = open_desk(
+        identify=lambda request: request.headers["user"],
+        sees_all=lambda request: request.headers["user"] == "admin",
+    )
+
+    def asked(user: str, path: str, method: str = "GET") -> Any:
+        return desk.client.request(method, f"/review/api/{path}", headers={"user": user})
+
+    for user in ("anna", "bert"):
+        body = {"kind": "decision", "answer": "accept"}
+        path = f"/review/api/edits/{desk.uids[0]}/events"
+        assert desk.client.post(path, json=body, headers={"user": user}).status_code == 201
+    for user, other in (("anna", "bert"), ("bert", "anna")):
+        table = asked(user, "events.csv").text
+        assert user in table
+        assert other not in table
+        assert asked(user, "agreement").json()["pairs"] == []
+    assert all(name in asked("admin", "events.csv").text for name in ("anna", "bert"))
+    assert len(asked("admin", "agreement").json()["pairs"]) == 1
+    for number, owner in ((1, "anna"), (2, "bert")):
+        for user in ("anna", "bert"):
+            wanted = 200 if user == owner else 403
+            assert asked(user, f"events/{number}/report.dcm").status_code == wanted
+        other = {"anna": "bert", "bert": "anna"}[owner]
+        assert asked(other, f"events/{number}/report", "POST").status_code == 403
+        assert asked("admin", f"events/{number}/report.dcm").status_code == 200
 
 
 def test_a_name_of_the_sign_on_that_no_reading_can_carry_is_said_to_be_that(open_desk) -> None:
