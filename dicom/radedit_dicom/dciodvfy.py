@@ -109,6 +109,20 @@ def run_dciodvfy(path: Path) -> list[Finding]:
     return findings
 
 
+def dciodvfy_version() -> str:
+    """Return the version that the installed dciodvfy gives of itself; empty where it gives none."""
+    tool = shutil.which("dciodvfy")
+    if tool is None:
+        return ""
+    try:
+        done = subprocess.run([tool, "-version"], capture_output=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    said = (done.stdout + done.stderr).decode("utf-8", "replace")
+    found = re.search(r"dicom3tools Version: (\S+)", said)
+    return found[1] if found else ""
+
+
 def _finding(line: str, only_zeros: bool) -> Finding | None:
     shown = _QUOTED.sub("<...>", line)
     is_zero = _LEADING_ZERO.fullmatch(line) or (only_zeros and line == _INVALID_VALUES)

@@ -76,6 +76,9 @@ def test_every_object_passes_the_gate(done: dict[str, str], peer: Callable[[str]
     peer("dciodvfy")
     result = run("check", done["sc"], done["seg"], done["sr"], "--json")
     assert result.returncode == 0, result.stdout
+    validator = json.loads(result.stdout)["validator"]
+    assert (validator["name"], validator["allowed"]) == ("dciodvfy", 3)
+    assert validator["version"][:4] in ("1.00", "2026")
     for findings in json.loads(result.stdout)["files"].values():
         assert not [f for f in findings if f["severity"] == "error"]
         allowed = [f["sentence"] for f in findings if f["severity"] == "allowed"]

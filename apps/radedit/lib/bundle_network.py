@@ -13,6 +13,7 @@ A bundle is a program, its configuration may call anything: run only bundles you
 from __future__ import annotations
 
 import json
+import logging
 import sys
 import tempfile
 import threading
@@ -27,6 +28,8 @@ from numpy.typing import NDArray
 
 from radedit.lib.errors import ParameterError, SourceError
 from radedit.lib.mask_files import label_numbers
+
+logger = logging.getLogger(__name__)
 
 CONFIGS: Final = ("inference.json", "inference.yaml")
 WEIGHTS: Final = ("model.pt", "model.ts")
@@ -63,6 +66,7 @@ class Bundle:
         self._folder, self._device = folder.resolve(), device
         self._running = threading.Lock()
         self._network: torch.nn.Module | None = None
+        self._warned = False
         self.name = folder.name
         configs = [folder / "configs" / name for name in CONFIGS]
         weights = [folder / "models" / name for name in WEIGHTS]
@@ -165,10 +169,26 @@ class Bundle:
         before, after = _compose(part("preprocessing")), _compose(part("postprocessing"))
         network = self._loaded(part("network_def"))
         data: Any = before({self._image_key: str(picture)})
+        self._warn_of_shift(before, data[self._image_key])
         with torch.inference_mode():
             image = data[self._image_key][None].to(self._device)
             data[self._result_key] = (part("inferer") or SimpleInferer())(image, network)[0].cpu()
         return data, before, after
+
+    def _warn_of_shift(self, before: Any, image: Any) -> None:
+        """Say once how far a resize by "nearest" moves what the network sees."""
+        film = getattr(image, "meta", {}).get("spatial_shape")
+        if self._warned or film is None:
+            return
+        shift = nearest_shift_px(before, self._image_key, tuple(int(n) for n in film[:2]))
+        if shift >= 1:
+            self._warned = True
+            logger.warning(
+                "the bundle %s resizes films by 'nearest', which moves what it sees and draws by "
+                "%.1f pixels of such a film; 'area' or 'nearest-exact' do not",
+                self.name,
+                shift,
+            )
 
     def _loaded(self, network: Any) -> torch.nn.Module:
         """Give the network with its weights, which are read once."""
@@ -180,6 +200,44 @@ class Bundle:
                 network.load_state_dict(saved.get("model", saved))
             self._network = network.to(self._device).eval()
         return self._network
+
+
+def nearest_shift_px(before: Any, key: str, shape: tuple[int, ...]) -> float:
+    """Measure how far resizing by "nearest" moves an image.
+
+    Its cells take the pixel at their edge instead of the one at their middle, so that all of the
+    image moves by half a cell. A ramp of pixel numbers is sent through each such transform.
+
+    Parameters
+    ----------
+    before : MONAI's Compose of the preprocessing
+    key : of the image in its dictionaries
+    shape : of the image before it
+
+    Returns
+    -------
+    float
+        The distance, in pixels of the image and in the mean over the cells of its worse axis,
+        between what a cell of the resized image shows and where it lies; 0 where nothing is
+        resized by "nearest".
+    """
+    worst = 0.0
+    for transform in before.flatten().transforms:
+        resizer = getattr(transform, "resizer", None)
+        keys, modes = getattr(transform, "keys", ()), getattr(transform, "mode", ())
+        mode = dict(zip(keys, modes, strict=False)).get(key)
+        if resizer is None or str(mode) != "nearest":
+            continue
+        for axis in range(len(shape)):
+            along = [1] * (len(shape) + 1)
+            along[axis + 1] = shape[axis]
+            ramp = torch.arange(shape[axis], dtype=torch.float32).reshape(along)
+            found = resizer(ramp.expand(1, *shape).contiguous(), mode="nearest")
+            line = torch.as_tensor(found).movedim(axis + 1, 0).flatten(1)[:, 0]
+            cell = shape[axis] / len(line)
+            middles = (torch.arange(len(line)) + 0.5) * cell - 0.5
+            worst = max(worst, abs(float((line - middles).mean())))
+    return worst
 
 
 def _metadata(folder: Path) -> dict[str, Any]:

@@ -96,6 +96,28 @@ def test_a_bundle_that_segments_gives_its_labels_on_the_films_pixels(tmp_path: P
     np.testing.assert_array_equal(answer.segments["white"], half_white() > 0.5)
 
 
+@pytest.mark.parametrize(
+    ("mode", "shift"), [("nearest", 1.0), ("nearest-exact", 0.0), ("area", 0.0), ("bilinear", 0.0)]
+)
+def test_a_bundle_that_resizes_by_nearest_is_warned_of_with_the_shift_on_the_film(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, mode: str, shift: float
+) -> None:
+    label = "$lambda x: (x[1:] > x[:1]).to(x.dtype)"
+    config = {
+        "network_def": conv(),
+        "preprocessing": transforms(*BEFORE, {**RESIZED, "mode": mode}),
+        "postprocessing": transforms({"_target_": "Lambdad", "keys": "pred", "func": label}),
+    }
+    write_bundle(tmp_path / "b", {"type": "image", "channel_def": {"1": "bright"}}, config)
+    victim = open_victim(f"bundle:{tmp_path / 'b'}")
+    for _ in range(2):
+        victim.answer(half_white())
+    told = [record.getMessage() for record in caplog.records if "nearest" in record.getMessage()]
+    assert len(told) == (1 if shift else 0)
+    # 40 rows on 16 cells of 2.5: the first pixel of a cell lies 1 from its middle, on average.
+    assert all("draws by 1.0 pixels" in text for text in told)
+
+
 def test_a_bundle_that_fails_gives_no_answer(tmp_path: Path) -> None:
     config = {"network_def": conv(), "preprocessing": transforms(*BEFORE, RESIZED)}
     folder = tmp_path / "logits"
