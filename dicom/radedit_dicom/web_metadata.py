@@ -75,9 +75,9 @@ def _is_whole(row: Mapping[str, Any]) -> bool:
     return not _ALWAYS.isdisjoint(row) and not any(int(tag[:4], 16) % 2 for tag in by_reference)
 
 
-def _joined(element: dict[str, Any]) -> dict[str, Any]:
+def _joined(element: Any) -> Any:
     """Undo what Orthanc does to a text with backslashes, which is one value all the same."""
-    values = element.get("Value")
+    values = element.get("Value") if isinstance(element, dict) else None
     if not isinstance(values, list):
         return element
     if element.get("vr") == "SQ":

@@ -70,7 +70,7 @@ def of_archive(
     films = [instance for instance in found if instance.modality in FILM_MODALITIES | {""}]
     others = {i.sop_instance_uid: NO_IMAGE for i in found if i.modality not in FILM_MODALITIES}
     by_uid = {instance.sop_instance_uid: instance for instance in films}
-    told = headers(cache.archive, films)
+    told = headers(cache.archive, films) if len(films) > 1 else {}
     views = {uid: View.of(header) for uid, header in told.items()}
     paths: dict[str, Path] = {}
     failed: dict[str, str] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -14,6 +15,8 @@ import numpy as np
 import pydicom
 import pytest
 import torch
+from front import Front
+from orthanc import Orthanc
 from pydicom.dataset import Dataset
 
 from radedit.lib.batch.cohort import Cohort, Study
@@ -23,9 +26,12 @@ from radedit.lib.batch.results import Results
 from radedit.lib.cases import EditRequest
 from radedit.lib.deliver import Manner, Outbox
 from radedit.lib.pipeline import Edited, Editor
+from radedit_dicom.access import Access
 from radedit_dicom.archive import Instance, Query
 from radedit_dicom.film import Film, read_film
 from radedit_dicom.folder import FolderArchive
+from radedit_dicom.locate import open_archive
+from radedit_dicom.readback import part10
 
 Run = Callable[..., Any]
 Write = Callable[..., Path]
@@ -95,6 +101,39 @@ def test_what_is_gone_from_the_archive_is_made_again(
     anew = [row for row in again if "again" not in row]
     assert [(row["film"], row["state"]) for row in anew] == [(rows[0]["film"], "edited")]
     assert anew[0]["uids"] == rows[0]["uids"]
+
+
+def test_of_a_study_in_an_archive_only_what_is_edited_is_fetched(
+    editor: Editor,
+    make_dataset: Callable[..., Dataset],
+    start_orthanc: Callable[..., Orthanc],
+    new_port: Callable[[], int],
+    tmp_path: Path,
+) -> None:
+    orthanc, port = start_orthanc(), new_port()
+    for number in range(20):
+        uid = f"1.2.3.{number}"
+        view = "PA" if number == 7 else "LL"
+        pixels = np.random.default_rng(number).integers(0, 4096, (240, 200))
+        orthanc.upload(part10(make_dataset(pixels, SOPInstanceUID=uid, ViewPosition=view)))
+    front = Front(port, orthanc.http_port)
+    try:
+        archive = open_archive(f"http://127.0.0.1:{port}/dicom-web", Access(attempts=2))
+        rows: list[dict[str, Any]] = []
+        results = Results(FolderArchive(tmp_path / "out"), Manner())
+        shop = Shop(editor, REQUEST, archive, results, tmp_path / "cache", Pace(1, 2, 2))
+        line = Line(shop, lambda _, row: rows.append(row) if row else None)
+        for number, found in enumerate(Cohort(archive)):
+            assert isinstance(found, Study)
+            line.put(number, found, None)
+        line.close()
+        line.run()
+    finally:
+        front.close()
+    assert states(rows) == {"edited": 1, "passed over": 19}
+    sent = b"".join(front.sent).decode("latin-1")
+    assert re.findall(r"/instances/(1\.2\.3\.\d+) HTTP", sent) == ["1.2.3.7"]
+    assert len(re.findall(r"GET \S*/metadata HTTP", sent)) == 1
 
 
 @pytest.mark.parametrize("count", [3, 9])

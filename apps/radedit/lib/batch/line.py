@@ -32,6 +32,7 @@ from radedit_dicom.cache import Cache
 from radedit_dicom.errors import DicomError
 from radedit_dicom.film import read_film
 from radedit_dicom.frontal import View, Wanted, choose_frontal
+from radedit_dicom.headers import headers
 from radedit_dicom.parsing import parse
 
 Row = dict[str, Any]
@@ -170,8 +171,10 @@ class Line:
             self._ended(given)
 
     def _chosen(self, given: Given) -> list[Ref]:
-        """Fetch a study and choose its films, unless an earlier run did; tell about the others."""
+        """Choose a study's films by headers, unless an earlier run did; tell about the others."""
         unknown: dict[Ref, View] = {}
+        asked = [ref.instance for ref in given.study.refs if ref.uid not in given.known]
+        told = headers(self.shop.archive, asked) if len(asked) > 1 else {}
         for ref in given.study.refs:
             row = given.known.get(ref.uid)
             try:
@@ -179,7 +182,8 @@ class Line:
                     self._end(given, ref, {**row, "again": True}, seated=False)
                     continue
                 with self.clock.busy("fetch"):
-                    unknown[ref] = View.of(parse(self._path(ref), pixels=False))
+                    header = told.get(ref.uid)
+                    unknown[ref] = View.of(header or parse(self._path(ref), pixels=False))
             except Exception as error:  # the outermost edge of one object
                 self._end(given, ref, {"state": "failed", "why": sentence(error)}, seated=False)
         try:
