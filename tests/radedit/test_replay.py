@@ -356,14 +356,15 @@ def test_a_record_is_what_the_film_says(editor: Editor, source: Path) -> None:
 
 
 def deidentified(
-    delivered: Delivered, source: Path, folder: Path, renamed: bool
+    delivered: Delivered, source: Path, folder: Path, renamed: bool, private: bool = False
 ) -> dict[str, Path]:
-    """Take private attributes, descriptions and, if asked, the UIDs of instances (PS3.15)."""
+    """Take descriptions, private attributes unless kept, and, if asked, UIDs (PS3.15)."""
     folder.mkdir()
     paths = {}
     for kind, path in {**delivered.files, "film": source}.items():
         dataset = pydicom.dcmread(path)
-        dataset.remove_private_tags()
+        if not private:
+            dataset.remove_private_tags()
         for name in ("SeriesDescription", "StudyDescription", "ImageComments"):
             if name in dataset:
                 delattr(dataset, name)
@@ -377,13 +378,13 @@ def deidentified(
     return paths
 
 
-@pytest.mark.parametrize("renamed", [False, True])
+@pytest.mark.parametrize(("renamed", "private"), [(False, False), (True, False), (True, True)])
 def test_an_edit_is_found_and_replayed_by_its_report_after_de_identification(
-    editor: Editor, source: Path, tmp_path: Path, renamed: bool
+    editor: Editor, source: Path, tmp_path: Path, renamed: bool, private: bool
 ) -> None:
     masks = {"edit": mask(BOX), "keep": mask(DRAIN)}
     delivered = made(editor, read_film(source), tmp_path / "out", case_of(read_film(source), masks))
-    paths = deidentified(delivered, source, tmp_path / "clean", renamed)
+    paths = deidentified(delivered, source, tmp_path / "clean", renamed, private)
     edit_id = delivered.summary()["edit_id"]
 
     ledger = Ledger(FolderArchive(tmp_path / "clean"))
@@ -410,7 +411,7 @@ def test_what_an_edit_without_its_record_lacks_is_named(
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     report = paths["sr"].rename(elsewhere / "sr.dcm")
-    with pytest.raises(ReplayError, match="no report on it lies in its folder"):
+    with pytest.raises(ReplayError, match="no report on it that still holds one"):
         replay(paths["sc"], source, editor)
     with pytest.raises(ReplayError, match="edited image that this report is about"):
         replay(report, source, editor)

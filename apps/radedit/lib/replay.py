@@ -13,19 +13,17 @@ from numpy.typing import NDArray
 
 from radedit.lib.cases import Case, EditRequest
 from radedit.lib.edit.precision import usable
+from radedit.lib.edit_objects import FoundEdit, find_edit, object_in
 from radedit.lib.errors import ReplayError
 from radedit.lib.parameters import PRECISIONS
 from radedit.lib.pipeline import Editor, Progress
 from radedit.lib.record import this_platform
 from radedit_dicom import decoders
-from radedit_dicom.archive import Query
 from radedit_dicom.errors import DicomError, ProvenanceError
 from radedit_dicom.film import Film, read_film
-from radedit_dicom.folder import FolderArchive
 from radedit_dicom.parsing import parse
 from radedit_dicom.pixels import display_sha256
-from radedit_dicom.provenance import SCHEMA, Provenance, pixel_sha256, read_private
-from radedit_dicom.record_reading import read_record, reported_uids
+from radedit_dicom.provenance import SCHEMA, Provenance, pixel_sha256
 from radedit_dicom.segment_reader import read_segmentation
 from radedit_dicom.vocabulary import EDIT_LABEL, KEEP_LABEL
 
@@ -102,7 +100,7 @@ def replay(edited: Path, source: Path, editor: Editor, progress: Progress | None
     DicomError
         A file cannot be read.
     """
-    found = _found(edited)
+    found = find_edit(edited)
     result, record = found.image, found.record
     film = _source(source, found)
     masks = _masks(found)
@@ -147,75 +145,6 @@ def replay(edited: Path, source: Path, editor: Editor, progress: Progress | None
     return _compare(record, result.stored, next(same, rebuilt[0]), here)
 
 
-@dataclass(frozen=True, eq=False)
-class _Found:
-    """What is left of an edit.
-
-    Attributes
-    ----------
-    folder : where its objects lie
-    segmentation : SOP Instance UID of its SEG
-    is_renamed : the record is the report's, so UIDs may be others than it names
-    """
-
-    image: Film
-    record: Provenance
-    folder: FolderArchive
-    segmentation: str
-    is_renamed: bool = False
-
-
-def _found(edited: Path) -> _Found:
-    """Find an edit by its image or its report, which de-identification leaves the record in."""
-    folder = FolderArchive(edited.parent)
-    header = parse(edited, pixels=False)
-    try:
-        uids = reported_uids(header)
-    except ProvenanceError:
-        image = read_film(edited, allow_synthetic=True)
-        try:
-            record = read_private(image.header)
-        except ProvenanceError as error:
-            return _told(folder, image, error)
-        return _Found(image, record, folder, record.seg_sop_instance_uid)
-    path = _path(folder, uids.get("sc", ""), "The edited image that this report is about is")
-    image = read_film(path, allow_synthetic=True)
-    return _Found(image, read_record(header), folder, uids.get("seg", ""), is_renamed=True)
-
-
-def _told(folder: FolderArchive, image: Film, error: ProvenanceError) -> _Found:
-    """Find the report on an image that has lost its record."""
-    for path in folder.held():
-        try:
-            header = parse(path, pixels=False)
-            uids = reported_uids(header)
-        except DicomError:
-            continue
-        if uids.get("sc") == image.sop_instance_uid:
-            return _Found(image, read_record(header), folder, uids.get("seg", ""), is_renamed=True)
-    raise ReplayError(
-        "The image has lost its record, as de-identification takes it, and no report on it lies "
-        "in its folder; put the report (a Comprehensive 3D SR) of the same edit there."
-    ) from error
-
-
-def _path(folder: FolderArchive, uid: str, what: str) -> Path:
-    instances = folder.find(Query(sop_instance_uid=uid))
-    if not instances:
-        raise ReplayError(f"{what} {uid or 'not named'}, which is not in its folder; put it there.")
-    return folder.path_of(instances[0])
-
-
-def _counts(record: Provenance) -> tuple[int, int]:
-    """Threads, 0 = not said, and cases of the batch; a damaged record may name any number."""
-    threads = record.platform.get("threads", "0")
-    if not (threads.isdecimal() and int(threads) <= MOST and 0 <= record.batch <= MOST):
-        raise ProvenanceError(
-            "The record names threads or cases that no edit ran with; use the original object."
-        )
-    return int(threads), max(1, record.batch)
-
-
 def _widths(record: Provenance) -> dict[str, int]:
     try:
         return {name: int(record.extra[name]) for name in ("band_px", "feather_px")}
@@ -236,7 +165,7 @@ class _Recorded:
         return self._masks[name]
 
 
-def _source(path: Path, found: _Found) -> Film:
+def _source(path: Path, found: FoundEdit) -> Film:
     """Read the film that the edit was made from, with the decoder that it was read with then."""
     film, record = read_film(path), found.record
     # A renamed edit may have been made from what is renamed as well: its pixels decide.
@@ -281,9 +210,9 @@ def _read_otherwise(path: Path, film: Film, record: Provenance) -> Film:
     )
 
 
-def _masks(found: _Found) -> dict[str, Mask]:
+def _masks(found: FoundEdit) -> dict[str, Mask]:
     """The edit's masks out of its SEG, which lies on the edited image, checked by hash."""
-    path = _path(found.folder, found.segmentation, "The masks of this edit are in the SEG")
+    path = object_in(found.folder, found.segmentation, "The masks of this edit are in the SEG")
     record = found.record
     try:
         segments = read_segmentation(parse(path, pixels=True), found.image)
