@@ -17,6 +17,7 @@ from radedit_dicom.folder import FolderArchive
 from radedit_dicom.parsing import parse
 from radedit_dicom.provenance import Provenance, edit_uid, read_private
 from radedit_dicom.record_reading import read_record, reported_uids
+from radedit_dicom.vocabulary import PRIVATE_GROUP
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,10 +61,12 @@ def find_edit(edited: Path) -> FoundEdit:
 
 def _of_image(folder: FolderArchive, image: Film) -> FoundEdit:
     """Go by the image's own record, or by its report where that is lost or its UID replaced."""
+    record = damaged = None
     try:
         record = read_private(image.header)
-    except ProvenanceError:
-        record = None
+    except ProvenanceError as error:
+        if any(element.tag.group == PRIVATE_GROUP for element in image.header):
+            damaged = error
     if record is not None and image.sop_instance_uid == edit_uid(record, "sc"):
         return FoundEdit(image, record, folder, record.seg_sop_instance_uid)
     for path in folder.held():
@@ -78,6 +81,8 @@ def _of_image(folder: FolderArchive, image: Film) -> FoundEdit:
             )
     if record is not None:
         return FoundEdit(image, record, folder, record.seg_sop_instance_uid, is_renamed=True)
+    if damaged is not None:
+        raise damaged
     raise ReplayError(
         "The image has lost its record, as de-identification takes it, and no report on it that "
         "still holds one lies in its folder; put the report (a Comprehensive 3D SR) of the same "
@@ -91,13 +96,3 @@ def object_in(folder: FolderArchive, uid: str, what: str) -> Path:
     if not instances:
         raise ReplayError(f"{what} {uid or 'not named'}, which is not in its folder; put it there.")
     return folder.path_of(instances[0])
-
-
-def _counts(record: Provenance) -> tuple[int, int]:
-    """Threads, 0 = not said, and cases of the batch; a damaged record may name any number."""
-    threads = record.platform.get("threads", "0")
-    if not (threads.isdecimal() and int(threads) <= MOST and 0 <= record.batch <= MOST):
-        raise ProvenanceError(
-            "The record names threads or cases that no edit ran with; use the original object."
-        )
-    return int(threads), max(1, record.batch)

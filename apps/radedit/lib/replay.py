@@ -145,6 +145,16 @@ def replay(edited: Path, source: Path, editor: Editor, progress: Progress | None
     return _compare(record, result.stored, next(same, rebuilt[0]), here)
 
 
+def _counts(record: Provenance) -> tuple[int, int]:
+    """Threads, 0 = not said, and cases of the batch; a damaged record may name any number."""
+    threads = record.platform.get("threads", "0")
+    if not (threads.isdecimal() and int(threads) <= MOST and 0 <= record.batch <= MOST):
+        raise ProvenanceError(
+            "The record names threads or cases that no edit ran with; use the original object."
+        )
+    return int(threads), max(1, record.batch)
+
+
 def _widths(record: Provenance) -> dict[str, int]:
     try:
         return {name: int(record.extra[name]) for name in ("band_px", "feather_px")}
