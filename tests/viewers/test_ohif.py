@@ -289,6 +289,114 @@ def test_each_film_keeps_its_own_edits_whichever_is_opened_meanwhile(
     expect(made).to_have_count(0)
 
 
+def drag(page: Page, film: Shown, *places: tuple[float, float]) -> None:
+    """Draw from place to place of the film, each a share of its columns and rows."""
+    page.mouse.move(*on_film(page, film, places[0]))
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*on_film(page, film, place), steps=5)
+    page.mouse.up()
+
+
+def test_rectangle_ellipse_and_freehand_are_masks_where_they_are_drawn(
+    page: Page, place: Place
+) -> None:
+    film = place.films["monochrome2"]
+    rows, columns = film.shape
+    open_film(page, place, film)
+    said = panel(page).get_by_role("status")
+    panel(page).get_by_role("button", name="Draw the edit mask").click()
+    panel(page).get_by_role("button", name="Rectangle").click()
+    drag(page, film, (0.2, 0.3), (0.4, 0.5))
+    expect(said).to_have_text("The edit mask is rectangle 1.")
+    panel(page).get_by_role("button", name="Draw the keep mask").click()
+    panel(page).get_by_role("button", name="Freehand").click()
+    corners = [(0.3, 0.35), (0.5, 0.35), (0.5, 0.6), (0.3, 0.6)]
+    drag(page, film, *corners, (0.3, 0.36))
+    expect(said).to_have_text("The keep mask is freehand 2.")
+    panel(page).get_by_role("button", name="Done").click()
+    panel(page).get_by_label("Edit prompt").fill("Right upper lobe mass")
+    panel(page).get_by_label("steps").fill("2")
+    run(page)
+    wait_until_done(page)
+
+    listed = place.server.get("/radedit/edits", params={"sop_instance_uid": film.instance})
+    edit = listed.json()["edits"][0]
+    assert edit["parameters"]["keep_mask"] == "uploaded:keep"
+    box = [int(edge) for edge in edit["parameters"]["edit_mask"].removeprefix("box:").split(",")]
+    wanted = [0.2 * columns, 0.3 * rows, 0.4 * columns, 0.5 * rows]
+    assert box == pytest.approx(wanted, abs=2)
+    edited = read_film(place.orthanc.file(edit["uids"]["sc"]), allow_synthetic=True)
+    masks = read_segmentation(parse(place.orthanc.file(edit["uids"]["seg"]), pixels=True), edited)
+    wanted_keep = np.zeros((rows, columns), np.bool_)
+    (left, upper), (right, lower) = corners[0], corners[2]
+    wanted_keep[
+        round(upper * rows) : round(lower * rows), round(left * columns) : round(right * columns)
+    ] = True
+    assert (masks["keep mask"] ^ wanted_keep).mean() < 0.01, "all of it, and nothing else"
+
+    panel(page).get_by_role("button", name="Draw the edit mask").click()
+    panel(page).get_by_role("button", name="Ellipse").click()
+    drag(page, film, (0.6, 0.4), (0.7, 0.5))
+    expect(said).to_have_text("The edit mask is ellipse 3.")
+    sent = []
+    page.on("request", lambda r: sent.append(r.post_data_json) if r.method == "POST" else None)
+    run(page)
+    wait_until_done(page)
+    kind, _, shape = sent[0]["edit_mask"].partition(":")
+    assert kind == "ellipse"
+    centre = [float(number) for number in shape.split(",")][:2]
+    assert centre == pytest.approx([0.6 * columns, 0.4 * rows], abs=4)
+
+
+def test_status_and_flicker_are_in_sight_on_a_laptop_and_windows_are_linked(
+    page: Page, place: Place
+) -> None:
+    film = place.films["monochrome2"]
+    page.set_viewport_size({"width": 1366, "height": 768})
+    made(place, film, prompt="Cardiomegaly", seed=77, edit_mask="task:heart_segmentation")
+    open_film(page, place, film)
+    choices = panel(page).get_by_label("Edit mask from").locator("option")
+    assert {"left lung", "right lung", "heart"} <= set(choices.all_inner_texts())
+    hint = panel(page).get_by_label("Edit mask as an expression").get_attribute("placeholder")
+    assert hint is not None
+    assert "task:lung_segmentation" in hint
+    open_edit(page, "seed 77")
+    for control in (
+        panel(page).get_by_role("status"),
+        panel(page).get_by_role("button", name="Run", exact=True),
+        panel(page).get_by_role("button", name="Flicker"),
+    ):
+        expect(control).to_be_in_viewport(ratio=1)
+    left, right = viewports(page).first, viewports(page).last
+    before = seen(right)
+    x, y = on_film(page, film, (0.5, 0.5))
+    page.mouse.move(x, y)
+    page.mouse.down()  # OHIF's window
+    page.mouse.move(x + 60, y - 60, steps=3)
+    page.mouse.up()
+    page.wait_for_timeout(1000)
+    assert np.abs(before - seen(right)).mean() > 2, "the edited film is windowed as the original"
+    assert abs(seen(left).mean() - seen(right).mean()) < 12
+
+
+def test_a_server_that_is_gone_is_said_and_not_waited_for_as_a_worker(
+    page: Page, place: Place
+) -> None:
+    open_film(page, place, place.films["monochrome2"])
+    panel(page).get_by_label("Edit prompt").fill("Right pneumothorax")
+    panel(page).get_by_label("Edit mask as an expression").fill("box:60,60,200,300")
+    panel(page).get_by_label("steps").fill("1000")
+    said = panel(page).get_by_role("status")
+    page.route("**/radedit/jobs/*/events", lambda route: route.abort())
+    run(page)
+    expect(said).to_contain_text("The connection to the server is lost")
+    page.unroute("**/radedit/jobs/*/events")  # the browser asks again by itself
+    expect(said).to_have_text(re.compile(r"step \d+ of \d+"))
+    panel(page).get_by_role("button", name="Cancel").click()
+    expect(said).to_have_text("The edit was cancelled.")
+
+
 def test_an_edit_can_be_cancelled_and_run_again_and_its_form_stays(
     page: Page, place: Place
 ) -> None:

@@ -42,11 +42,27 @@ export const retry = id =>
 
 export const cancel = id => ask(`${HERE}jobs/${encodeURIComponent(id)}`, { method: 'DELETE' });
 
-/** Follow a job until it ends. A lost connection is taken up again by the browser itself. */
-export function follow(id, told) {
+/** How many workers are ready to edit. */
+export const workers = async () => (await ask('/health')).warm_workers;
+
+const SILENT_MS = 10000; // the server says something every second
+const LOST = 'The connection to the server is lost; it is tried again. The edit goes on there meanwhile.';
+
+/**
+ * Follow a job until it ends. A lost connection is taken up again by the browser itself, and
+ * `trouble` hears of it meanwhile.
+ */
+export function follow(id, told, trouble) {
   const source = new EventSource(`${HERE}jobs/${encodeURIComponent(id)}/events`);
   return new Promise((resolve, reject) => {
+    let silent;
+    const listen = () => {
+      clearTimeout(silent);
+      silent = setTimeout(() => trouble(LOST), SILENT_MS);
+    };
+    listen();
     const take = event => {
+      listen();
       const job = JSON.parse(event.data);
       told(job);
       return job;
@@ -54,10 +70,13 @@ export function follow(id, told) {
     source.addEventListener('progress', take);
     source.addEventListener('end', event => {
       source.close();
-      resolve(take(event));
+      const job = take(event);
+      clearTimeout(silent);
+      resolve(job);
     });
     source.addEventListener('error', () => {
-      if (source.readyState !== EventSource.CLOSED) return;
+      clearTimeout(silent);
+      if (source.readyState !== EventSource.CLOSED) return trouble(LOST);
       reject(new Error('The job cannot be followed any more; reload the page to see it again.'));
     });
   });

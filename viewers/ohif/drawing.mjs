@@ -1,17 +1,18 @@
 // Drawing a mask without leaving the panel: a segmentation of our own, and OHIF's brushes.
 import { imageIdsOf } from './films.mjs';
+import { ROI_TOOLS } from './rois.mjs';
 import { setSegments } from './segments.mjs';
 
 const NAME = 'RadEdit';
 const SEGMENTS = { edit: 1, keep: 2 };
 const LABELS = { edit: 'edit mask', keep: 'keep mask' };
-const TOOLS = { draw: 'CircularBrush', erase: 'CircularEraser', look: 'WindowLevel' };
+const TOOLS = { draw: 'CircularBrush', erase: 'CircularEraser', look: 'WindowLevel', ...ROI_TOOLS };
 const GROUP = 'default';
 
-/** Make ready to draw the edit or the keep mask of the film in a viewport; gives its choice. */
+/** Make ready to draw the edit or the keep mask of the film in a viewport. */
 export async function startDrawing(films, { viewportId, film }, which) {
   const { segmentationService } = films.services;
-  const segmentationId = `radedit-${film.displaySetInstanceUID}`;
+  const segmentationId = idOf(film);
   if (!segmentationService.getSegmentation(segmentationId)) {
     await films.commands.run('createLabelmapForViewport', {
       viewportId,
@@ -22,10 +23,22 @@ export async function startDrawing(films, { viewportId, film }, which) {
       label: LABELS[each],
     }));
     setSegments(segmentationService, segmentationId, viewportId, segments);
+  } else if (!segmentationService.getSegmentationRepresentations(viewportId, { segmentationId }).length) {
+    const type = 'Labelmap';
+    await segmentationService.addSegmentationRepresentation(viewportId, { segmentationId, type });
   }
   segmentationService.setActiveSegmentation(viewportId, segmentationId);
   hold(() => segmentationService.setActiveSegment(segmentationId, SEGMENTS[which]));
-  return `drawn:${segmentationId}:${SEGMENTS[which]}`;
+}
+
+/** The choice that stands for what the brush has painted of a mask. */
+export const brushed = (film, which) => `drawn:${idOf(film)}:${SEGMENTS[which]}`;
+
+const idOf = film => `radedit-${film.displaySetInstanceUID}`;
+
+/** Take what the brush has painted out of a viewport; it is still there to be chosen. */
+export function putAway({ segmentationService }, viewportId, film) {
+  segmentationService.removeRepresentationsFromViewport(viewportId, { segmentationId: idOf(film) });
 }
 
 // After a stroke OHIF counts the segment's pixels and, when done, makes that segment the active
@@ -42,8 +55,13 @@ export function stopHolding() {
   choose = () => {};
 }
 
-/** Take up a brush, an eraser, or lay both down. */
+/** Take up a brush, an eraser, a tool for regions, or lay them down. */
 export function takeTool(films, tool) {
+  const group = films.services.toolGroupService.getToolGroup(GROUP);
+  // OHIF's mode for segmentations has no tools that measure.
+  if (!group.hasTool(TOOLS[tool])) group.addTool(TOOLS[tool]);
+  // A mask is wanted, not figures in front of the film.
+  if (tool in ROI_TOOLS) group.setToolConfiguration(TOOLS[tool], { getTextLines: () => [] });
   films.commands.run('setToolActive', { toolName: TOOLS[tool], toolGroupId: GROUP });
 }
 

@@ -3,6 +3,7 @@ import { Outlines, outlineOf } from './outlines.mjs';
 import { voxelsOf } from './segments.mjs';
 
 const LINK = 'radedit-link';
+const WINDOW_LINK = 'radedit-window-link';
 const WAIT_MS = 30000;
 
 export class Films {
@@ -139,9 +140,12 @@ export class Films {
     for (const viewportId of viewportIds) {
       const viewport = this.services.cornerstoneViewportService.getCornerstoneViewport(viewportId);
       const engine = viewport.getRenderingEngine().id;
-      this.services.syncGroupService.removeViewportFromSyncGroup(viewportId, engine, LINK);
+      for (const link of [LINK, WINDOW_LINK]) {
+        this.services.syncGroupService.removeViewportFromSyncGroup(viewportId, engine, link);
+      }
       this.services.syncGroupService.addViewportToSyncGroup(viewportId, engine, [
         { type: 'zoompan', id: LINK, source: true, target: true },
+        { type: 'voi', id: WINDOW_LINK, source: true, target: true },
       ]);
     }
   }
@@ -151,7 +155,9 @@ export class Films {
       const viewport = this.services.cornerstoneViewportService.getCornerstoneViewport(viewportId);
       if (!viewport) continue;
       const engine = viewport.getRenderingEngine().id;
-      this.services.syncGroupService.removeViewportFromSyncGroup(viewportId, engine, LINK);
+      for (const link of [LINK, WINDOW_LINK]) {
+        this.services.syncGroupService.removeViewportFromSyncGroup(viewportId, engine, link);
+      }
     }
   }
 }

@@ -1,5 +1,6 @@
-// Where a mask can come from: what was drawn here, a SEG of the archive, a task, a rectangle.
+// Where a mask can come from: what was drawn here, a SEG of the archive, a task.
 import { imageIdsOf, instanceOf } from './films.mjs';
+import { regionOf, roisOf } from './rois.mjs';
 import { voxelsOf } from './segments.mjs';
 
 /**
@@ -8,10 +9,12 @@ import { voxelsOf } from './segments.mjs';
  */
 export function maskChoices(films, film, options) {
   const groups = [
-    { group: 'Drawn here', options: drawn(films, film).map(s => [s.value, s.label]) },
+    {
+      group: 'Drawn here',
+      options: [...drawn(films, film), ...roisOf(films, film)].map(each => [each.value, each.label]),
+    },
     { group: 'Segmentations in the archive', options: archived(films, film) },
     { group: 'Tasks of this server', options: tasks(options) },
-    { group: 'Other', options: other(films, film) },
   ];
   return groups.filter(group => group.options.length);
 }
@@ -27,10 +30,14 @@ export async function maskOf(films, film, choice, name) {
     if (!png) throw new Error(`Nothing is drawn in "${segment.label}" yet; draw the ${name} mask first.`);
     return { expression: `uploaded:${name}`, png };
   }
-  if (kind === 'rectangle') {
-    const box = rectangleOf(films, film);
-    if (!box) throw new Error('There is no rectangle on this film; draw one with the ROI tool.');
-    return { expression: `box:${box.join(',')}` };
+  if (kind === 'roi') {
+    const roi = roisOf(films, film).find(each => each.value === choice);
+    if (!roi) throw new Error('That region is gone; choose a mask again.');
+    const { expression, isInside } = regionOf(films, roi.annotation);
+    if (expression) return { expression };
+    const png = regionPng(film, isInside);
+    if (!png) throw new Error(`No pixel is inside ${roi.label}; draw a larger ${name} mask.`);
+    return { expression: `uploaded:${name}`, png };
   }
   return { expression: choice };
 }
@@ -73,47 +80,38 @@ function archived(films, film) {
 
 function tasks(options) {
   return (options?.mask_tasks ?? []).flatMap(task => {
-    const labels = (task.labels ?? []).map(label => [named('task', `${task.name}:${label}`), label]);
+    const labels = (task.labels ?? []).map((label, index) => [
+      named('task', `${task.name}:${label}`),
+      task.titles?.[index] ?? label,
+    ]);
     const whole = [named('task', task.name), `${task.name}, all of it`];
     return labels.length === 1 ? labels : [...labels, whole];
   });
-}
-
-function other(films, film) {
-  return rectangleOf(films, film) ? [['rectangle:', 'the last rectangle drawn']] : [];
-}
-
-/** The corners of the newest rectangle on a film, in its pixels: x0, y0, x1, y1. */
-function rectangleOf(films, film) {
-  const { cornerstone, cornerstoneTools } = films.libraries;
-  const ids = new Set(imageIdsOf(film));
-  const roi = cornerstoneTools.annotation.state
-    .getAllAnnotations()
-    .filter(each => each.metadata.toolName === 'RectangleROI')
-    .filter(each => ids.has(each.metadata.referencedImageId))
-    .at(-1);
-  if (!roi) return null;
-  const { referencedImageId } = roi.metadata;
-  const corners = roi.data.handles.points.map(point =>
-    cornerstone.utilities.worldToImageCoords(referencedImageId, point)
-  );
-  const [xs, ys] = [0, 1].map(axis => corners.map(corner => corner[axis]));
-  return [Math.min(...xs), Math.min(...ys), Math.max(...xs), Math.max(...ys)].map(Math.round);
 }
 
 /** The drawing as a PNG of the film's size (base64), or null if it is empty. */
 async function pngOf(films, { imageId, voxel }) {
   const image = films.libraries.cornerstone.cache.getImage(imageId);
   const values = image.voxelManager.getScalarData();
+  return png(image.columns, image.rows, index => values[index] === voxel);
+}
+
+function regionPng(film, isInside) {
+  const { Rows, Columns } = instanceOf(film);
+  const middle = index => [(index % Columns) + 0.5, Math.floor(index / Columns) + 0.5];
+  return png(Columns, Rows, index => isInside(...middle(index)));
+}
+
+function png(columns, rows, isInside) {
   const canvas = document.createElement('canvas');
-  canvas.width = image.columns;
-  canvas.height = image.rows;
+  canvas.width = columns;
+  canvas.height = rows;
   const context = canvas.getContext('2d');
-  const picture = context.createImageData(canvas.width, canvas.height);
+  const picture = context.createImageData(columns, rows);
   const pixels = new Uint32Array(picture.data.buffer);
   let count = 0;
   for (let i = 0; i < pixels.length; i += 1) {
-    const inside = values[i] === voxel;
+    const inside = isInside(i);
     if (inside) count += 1;
     pixels[i] = inside ? 0xffffffff : 0xff000000;
   }

@@ -1,18 +1,27 @@
 // The RadEdit panel: a prompt, two masks, parameters, the run, and the edits there are.
 import * as api from './api.mjs';
 import { el, field, select } from './dom.mjs';
-import { setBrush, startDrawing, stopHolding, takeTool } from './drawing.mjs';
+import { brushed, putAway, setBrush, startDrawing, stopHolding, takeTool } from './drawing.mjs';
 import { Films, instanceOf, isEdited } from './films.mjs';
 import { startFlicker } from './flicker.mjs';
 import { Parameters } from './form.mjs';
 import { History } from './history.mjs';
 import { maskChoices, maskOf, named } from './masks.mjs';
+import { ROI_TOOLS, roisOf } from './rois.mjs';
 
 const MASKS = ['edit', 'keep'];
 const DESCRIBED = {
   edit: ['Edit mask', 'what may change', 'nothing chosen yet'],
   keep: ['Keep mask', 'what must stay', 'none'],
 };
+const TOOLS = [
+  ['draw', 'Brush'],
+  ['erase', 'Eraser'],
+  ['rectangle', 'Rectangle'],
+  ['ellipse', 'Ellipse'],
+  ['freehand', 'Freehand'],
+];
+const SILENT_MS = 4000; // a job waits so long before it is asked whether anything works
 const STUDIES = [
   ['same', "into this film's study"],
   ['new', 'into a QA study of its own'],
@@ -30,6 +39,7 @@ class Panel {
     this.pair = null;
     this.stopFlicker = null;
     this.job = null;
+    this.drawing = null;
     this.options = {};
     this.history = new History({
       open: edit => this.attempt(() => this.open(edit)),
@@ -56,8 +66,11 @@ class Panel {
     this.brushes = el(
       'div',
       { class: 'radedit-brushes', hidden: true },
-      button('Brush', () => takeTool(this.films, 'draw')),
-      button('Eraser', () => takeTool(this.films, 'erase')),
+      (this.tools = TOOLS.map(([tool, name]) => {
+        const made = button(name, () => this.attempt(() => this.take(tool)));
+        made.dataset.tool = tool;
+        return made;
+      })),
       button('Done', () => this.stopDrawing()),
       field('Brush size', this.brush)
     );
@@ -79,10 +92,14 @@ class Panel {
       this.brushes,
       (this.form = el('div')),
       field('Result goes', this.study),
-      el('div', { class: 'radedit-actions' }, this.run, this.cancel),
-      this.bar,
-      this.status,
-      this.comparison(),
+      el(
+        'div',
+        { class: 'radedit-foot' },
+        el('div', { class: 'radedit-actions' }, this.run, this.cancel),
+        this.bar,
+        this.status,
+        this.comparison()
+      ),
       this.history.element
     );
   }
@@ -92,7 +109,7 @@ class Panel {
     const choice = select(`${which}_mask`, [['', empty]]);
     const expression = el('input', {
       name: `${which}_expression`,
-      placeholder: 'or an expression, such as task:lungs - box:0,0,900,400',
+      placeholder: 'or an expression, such as task:lung_segmentation - box:0,0,900,400',
       'aria-label': `${label} as an expression`,
     });
     const draw = button('Draw', () => this.attempt(() => this.draw(which)));
@@ -113,11 +130,16 @@ class Panel {
     this.linked = el('input', {
       type: 'checkbox', checked: true, change: () => this.attempt(() => this.setLinked()),
     });
+    this.shownMasks = el('input', {
+      type: 'checkbox', checked: true,
+      change: () => this.films.outlined.setShown(this.shownMasks.checked),
+    });
     this.compare = el(
       'div',
       { class: 'radedit-compare', hidden: true },
       this.flicker,
-      el('label', {}, this.linked, ' move and zoom together')
+      el('label', {}, this.shownMasks, ' masks'),
+      el('label', {}, this.linked, ' move, zoom and window together')
     );
     return this.compare;
   }
@@ -134,6 +156,12 @@ class Panel {
     const { DISPLAY_SETS_ADDED } = displaySetService.EVENTS;
     displaySetService.subscribe(DISPLAY_SETS_ADDED, () => this.films.mendReferences());
     listen(segmentationService, 'SEGMENTATION_ADDED', 'SEGMENTATION_MODIFIED', 'SEGMENTATION_REMOVED');
+    const { cornerstone, cornerstoneTools } = this.films.libraries;
+    const { ANNOTATION_COMPLETED, ANNOTATION_REMOVED } = cornerstoneTools.Enums.Events;
+    cornerstone.eventTarget.addEventListener(ANNOTATION_COMPLETED, event =>
+      this.regionDrawn(event.detail.annotation)
+    );
+    cornerstone.eventTarget.addEventListener(ANNOTATION_REMOVED, () => this.soon());
   }
 
   /** Look again, once however many events came together. */
@@ -176,11 +204,14 @@ class Panel {
     // An edited film may be looked at meanwhile; the one worked on stays its original.
     const film = this.film && shown && isEdited(shown) ? null : this.films.originalOf(shown);
     const isNew = film && film.displaySetInstanceUID !== this.film?.displaySetInstanceUID;
+    if (!film && !this.film && shown) {
+      return this.say('This film is an edit; open the film that it was made of to edit that one.', true);
+    }
     if (film) this.viewportId = viewportId;
     if (isNew) this.film = film;
     this.run.disabled = !this.film || Boolean(this.job);
     if (this.film) for (const which of MASKS) this.fillMask(which);
-    if (isNew) await this.takeUp(film);
+    return isNew ? this.takeUp(film) : undefined;
   }
 
   /** A film is opened: show its history, and go on with a job that runs already. */
@@ -214,20 +245,46 @@ class Panel {
 
   async draw(which) {
     if (!this.film) throw new Error('Open a film first.');
+    this.films.outlined.clear(); // those of an edit before are no part of what is drawn now
     await this.films.put(this.viewportId, this.film);
-    const chosen = await startDrawing(this.films, this, which);
+    await startDrawing(this.films, this, which);
     setBrush(this.films, this.film, Number(this.brush.value));
-    takeTool(this.films, 'draw');
+    this.drawing = which;
+    this.take('draw');
     this.brushes.hidden = false;
-    this.fillMask(which);
-    this.masks[which].choice.value = chosen;
-    this.masks[which].expression.value = '';
     this.say(`Draw the ${which} mask on the film.`);
+  }
+
+  take(tool) {
+    takeTool(this.films, tool);
+    for (const each of this.tools) {
+      each.setAttribute('aria-pressed', String(each.dataset.tool === tool));
+    }
+    // What was drawn last counts: going back to the brush is going back to what it painted.
+    if (this.drawing && !(tool in ROI_TOOLS)) {
+      this.choose(this.drawing, brushed(this.film, this.drawing));
+    }
+  }
+
+  choose(which, value) {
+    this.fillMask(which);
+    this.masks[which].choice.value = value;
+    this.masks[which].expression.value = '';
+  }
+
+  /** A region was drawn: it is the mask that is being drawn. */
+  regionDrawn({ annotationUID }) {
+    if (!this.film) return;
+    const roi = roisOf(this.films, this.film).find(each => each.value === `roi:${annotationUID}`);
+    if (!roi || !this.drawing) return this.soon();
+    this.choose(this.drawing, roi.value);
+    this.say(`The ${this.drawing} mask is ${roi.label}.`);
   }
 
   stopDrawing() {
     stopHolding();
     takeTool(this.films, 'look');
+    this.drawing = null;
     this.brushes.hidden = true;
     this.say('');
   }
@@ -275,7 +332,11 @@ class Panel {
     this.progress(job);
     let ended;
     try {
-      ended = await api.follow(job.id, told => this.progress(told));
+      ended = await api.follow(
+        job.id,
+        told => this.progress(told),
+        trouble => this.say(trouble, true)
+      );
     } finally {
       this.progress(null);
       // That film's own job was not followed as long as this one was.
@@ -291,10 +352,25 @@ class Panel {
     this.cancel.hidden = !job;
     this.bar.hidden = !job;
     this.run.disabled = Boolean(job);
-    if (!job) return;
+    if (job?.state !== 'queued') this.queuedAt = null;
+    if (!job) return undefined;
     this.bar.value = job.total ? job.done / job.total : 0;
     const steps = job.total ? ` step ${job.done} of ${job.total}` : '';
-    this.say(job.state === 'queued' ? 'Waiting for a free worker …' : `${job.stage || 'Working'}${steps}`);
+    if (job.state !== 'queued') return this.say(`${job.stage || 'Working'}${steps}`);
+    this.queuedAt ??= performance.now();
+    if (performance.now() - this.queuedAt < SILENT_MS) return this.say('Waiting for a free worker …');
+    return this.attempt(() => this.sayWhyQueued(job.id));
+  }
+
+  async sayWhyQueued(id) {
+    const workers = await api.workers();
+    if (this.job?.id !== id || this.job.state !== 'queued') return;
+    this.say(
+      workers
+        ? 'Waiting for a free worker …'
+        : 'No worker is ready: the edit waits until one is started; it can be cancelled.',
+      !workers
+    );
   }
 
   async arrived(result, film) {
@@ -310,9 +386,13 @@ class Panel {
   async open(edit) {
     this.endFlicker();
     this.stopDrawing();
-    this.pair = await this.films.compare(this.film, edit);
+    const { film } = this;
+    this.pair = await this.films.compare(film, edit);
+    putAway(this.films.services, this.pair.left, film);
     this.compare.hidden = false;
     this.linked.checked = true;
+    this.shownMasks.checked = true;
+    this.films.outlined.setShown(true);
     this.history.mark(edit.edit_id);
     this.say('The edited film is on the right, the original on the left.');
   }

@@ -197,3 +197,28 @@ def test_a_request_read_from_json_is_the_request_that_is_queued() -> None:
     assert wanted == JobRequest("f", "p", model="phantom", parameters={"skip": 0.0}, user="me")
     with pytest.raises(ParameterError, match="one of them"):
         job_request({"prompt": "p"}, Limits(), lambda image, uid: image + uid, "")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ({"prompt": "Quidditch in the left lung"}, 400, "does not know: Quidditch"),
+        ({"prompt": "Left pneumothorax", "invert_prompt": "Quidditch"}, 400, "inversion prompt"),
+        ({"prompt": "No finding " * 200}, 400, "tokens long"),
+        ({"prompt": "Left pneumothorax", "edit_mask": "uploaded:edit"}, 400, "did not come with"),
+        (
+            {"prompt": "Left pneumothorax", "edit_mask": "box:0,0,9,9 - dilate(uploaded:a, 3px)"},
+            400,
+            "'uploaded:a' did not come with",
+        ),
+        ({"prompt": "Left pneumothorax", "keep_mask": "task:lungs"}, 404, "no task 'lungs'"),
+    ],
+)
+def test_what_would_fail_for_certain_is_refused_before_it_is_queued(
+    client: TestClient, film: str, body: dict[str, Any], status: int, said: str
+) -> None:
+    before = client.get("/radedit/jobs?limit=1000").json()["jobs"]
+    answer = client.post("/radedit/jobs", json={"image": film, **body})
+    assert answer.status_code == status, answer.text
+    assert said in answer.json()["detail"]
+    assert client.get("/radedit/jobs?limit=1000").json()["jobs"] == before

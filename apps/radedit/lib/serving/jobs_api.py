@@ -17,8 +17,10 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from radedit.lib.app import RadEditApp
 from radedit.lib.errors import JobStateError, NotFoundError
+from radedit.lib.jobs.checks import plan_of
 from radedit.lib.jobs.model import Job, State
 from radedit.lib.jobs.queue import JobQueue
+from radedit.lib.serving.checks import PromptCheck, check_masks
 from radedit.lib.serving.config import Limits
 from radedit.lib.serving.films import Films
 from radedit.lib.serving.metrics import Metrics
@@ -30,7 +32,10 @@ from radedit_dicom.uids import UID_LENGTH, UID_PATTERN
 LOOK_S: Final = 0.2  # how often a followed job is looked at
 SAY_S: Final = 1.0  # a follower hears of a job at least this often, changed or not
 _PROMPTS: Final = Path(__file__).resolve().parents[2] / "configs" / "prompts.toml"
-_EMBEDDED_LABELS: Final = {"heart_segmentation": ["heart"], "lung_segmentation": ["left", "right"]}
+_EMBEDDED_LABELS: Final = {
+    "heart_segmentation": {"heart": "heart"},
+    "lung_segmentation": {"left": "left lung", "right": "right lung"},
+}
 JobId = Annotated[str, PathParameter(pattern="^[0-9a-f]{32}$")]
 Uid = Annotated[
     str,
@@ -82,8 +87,13 @@ def create_router(place: JobsPlace) -> APIRouter:
 
 
 def _add_submission(router: APIRouter, place: JobsPlace) -> None:
+    prompts = PromptCheck(place.app.editor.settings)
+
     def submitted(body: bytes, user: str) -> tuple[Job, bool]:
         wanted = job_request(parsed(body), place.limits, place.films.find, user)
+        plan_of(wanted, place.app.editor.settings)
+        prompts.check(wanted)
+        check_masks(wanted, {task["name"] for task in _mask_tasks(place.app)})
         return place.queue.submit(wanted)
 
     @router.post(
@@ -219,9 +229,12 @@ def prompt_list() -> list[dict[str, str]]:
 
 
 def _mask_tasks(app: RadEditApp) -> list[dict[str, Any]]:
-    """Name the tasks that masks come from, and their labels."""
-    labels = {name: list(_EMBEDDED_LABELS.get(name, ())) for name in EMBEDDED_TASKS}
+    """Name the tasks that masks come from, their labels, and what people call those."""
+    titles = {name: _EMBEDDED_LABELS.get(name, {}) for name in EMBEDDED_TASKS}
     for name, task in app.tasks.items():
-        if name != "radedit" and name not in labels:
-            labels[name] = [str(label) for label in (task.labels or {})]
-    return [{"name": name, "labels": found} for name, found in sorted(labels.items())]
+        if name != "radedit" and name not in titles:
+            titles[name] = {str(label): str(label) for label in (task.labels or {})}
+    return [
+        {"name": name, "labels": list(found), "titles": list(found.values())}
+        for name, found in sorted(titles.items())
+    ]

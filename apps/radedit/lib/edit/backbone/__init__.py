@@ -12,6 +12,7 @@ a checkpoint is loaded.
     pin      prints the sha256 table of a folder for models.toml
 """
 
-from radedit.lib.edit.backbone.model import Backbone, load_backbone
+from radedit.lib.edit.backbone.model import Backbone, load_backbone, load_prompts
+from radedit.lib.edit.backbone.text import PromptTokenizer
 
-__all__ = ["Backbone", "load_backbone"]
+__all__ = ["Backbone", "PromptTokenizer", "load_backbone", "load_prompts"]

@@ -13,10 +13,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from radedit.lib.edit.backbone.files import locate
+from radedit.lib.edit.backbone.files import component_files, locate
 from radedit.lib.edit.backbone.modules import load_unet, load_vae, read_json
 from radedit.lib.edit.backbone.noise import NoiseSchedule, noise_schedule
-from radedit.lib.edit.backbone.text import TextEncoder, load_text_encoder
+from radedit.lib.edit.backbone.text import (
+    PromptTokenizer,
+    TextEncoder,
+    load_prompt_tokenizer,
+    load_text_encoder,
+)
 from radedit.lib.edit.schedule import Schedule, make_schedule
 from radedit.lib.errors import CheckpointError
 from radedit.lib.settings import ComponentSpec, ModelSpec
@@ -198,6 +203,21 @@ class Backbone:
     def _scaling(self) -> tuple[float, float]:
         config = self._vae_config
         return float(config["scaling_factor"]), float(config.get("shift_factor") or 0.0)
+
+
+def load_prompts(spec: ModelSpec) -> PromptTokenizer:
+    """Load what says which prompts a model takes, without reading the model.
+
+    Raises
+    ------
+    CheckpointError
+        The tokenizer or the text encoder's configuration is not to be had, or is none.
+    """
+    encoder = component_files(spec, "text_encoder")
+    config = read_json(encoder["config.json"], spec.name)
+    files = component_files(spec, "tokenizer")
+    loaded = load_prompt_tokenizer(files, config, spec.max_tokens, spec.name)
+    return replace(loaded, knows=spec.knows)
 
 
 def load_backbone(

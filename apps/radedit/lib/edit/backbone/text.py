@@ -11,7 +11,7 @@ never run: the hidden states are those of a plain BERT whose keys carry the pref
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -28,31 +28,25 @@ _UNUSED: Final = ("position_ids", "token_type_ids")
 
 
 @dataclass(frozen=True, eq=False)
-class TextEncoder:
-    """Prompts to conditioning.
+class PromptTokenizer:
+    """What a text encoder takes in, without the encoder.
 
     Attributes
     ----------
     tokenizer : tokenizers.Tokenizer
         Without padding or truncation of its own.
-    network : torch module
-        BertModel or CLIPTextModel.
     pad_id : int
         Token that fills the rest.
     max_tokens : int
         Length of every encoded prompt, special tokens included.
     knows : tuple of str
         Findings and devices the model was trained for, where that is a short list.
-    mask_padding : bool
-        True: the encoder attends to the prompt's own tokens only.
     """
 
     tokenizer: Any
-    network: nn.Module
     pad_id: int
     max_tokens: int
-    knows: tuple[str, ...] = ()
-    mask_padding: bool = False
+    knows: tuple[str, ...] = field(default=(), kw_only=True)
 
     def check_prompt(self, text: str, what: str = "prompt") -> None:
         """Refuse a prompt that is empty, too long, or holds a word the encoder never saw.
@@ -102,6 +96,22 @@ class TextEncoder:
             ids = self.tokenizer.encode(text).ids
             rows.append(ids + [self.pad_id] * (self.max_tokens - len(ids)))
         return torch.tensor(rows, dtype=torch.long).reshape(len(texts), self.max_tokens)
+
+
+@dataclass(frozen=True, eq=False)
+class TextEncoder(PromptTokenizer):
+    """Prompts to conditioning.
+
+    Attributes
+    ----------
+    network : torch module
+        BertModel or CLIPTextModel.
+    mask_padding : bool
+        True: the encoder attends to the prompt's own tokens only.
+    """
+
+    network: nn.Module = field(kw_only=True)
+    mask_padding: bool = field(default=False, kw_only=True)
 
     @torch.inference_mode()
     def __call__(self, texts: Sequence[str]) -> Tensor:
@@ -165,16 +175,31 @@ def load_text_encoder(
     """
     config = read_json(encoder_files["config.json"], model)
     is_clip = "CLIPTextModel" in (config.get("architectures") or ())
+    tokens = load_prompt_tokenizer(tokenizer_files, config, max_tokens, model)
+    path = next(path for name, path in encoder_files.items() if name.endswith(".safetensors"))
+    weights = read_weights(path, torch.float32, model)
+    network = _clip(config, weights, model) if is_clip else _bert(config, weights, model)
+    return TextEncoder(tokens.tokenizer, tokens.pad_id, tokens.max_tokens, network=network)
+
+
+def load_prompt_tokenizer(
+    files: Mapping[str, Path], config: Mapping[str, Any], max_tokens: int | None, model: str
+) -> PromptTokenizer:
+    """Load a tokenizer for the text encoder that `config` describes, whose weights are not read.
+
+    Raises
+    ------
+    CheckpointError
+        The encoder is neither BERT nor CLIP, or the files do not fit it.
+    """
+    is_clip = "CLIPTextModel" in (config.get("architectures") or ())
     if not is_clip and config.get("model_type") not in _BERTS:
         raise CheckpointError(
             f"Model '{model}': its text encoder is a {config.get('model_type')} "
             f"{config.get('architectures')}; expected BERT or CLIPTextModel."
         )
-    path = next(path for name, path in encoder_files.items() if name.endswith(".safetensors"))
-    weights = read_weights(path, torch.float32, model)
-    network = _clip(config, weights, model) if is_clip else _bert(config, weights, model)
-    options = _tokenizer_options(tokenizer_files, model)
-    tokenizer = _tokenizer(tokenizer_files, options, is_clip, model)
+    options = _tokenizer_options(files, model)
+    tokenizer = _tokenizer(files, options, is_clip, model)
     pad = _content(options.get("pad_token")) or ("<|endoftext|>" if is_clip else "[PAD]")
     pad_id = tokenizer.token_to_id(pad)
     if pad_id is None:
@@ -185,7 +210,7 @@ def load_text_encoder(
         raise CheckpointError(
             f"Model '{model}': max_tokens is {max_tokens}, its text encoder takes {positions}."
         )
-    return TextEncoder(tokenizer, network, int(pad_id), max_tokens or limit)
+    return PromptTokenizer(tokenizer, int(pad_id), max_tokens or limit)
 
 
 def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
