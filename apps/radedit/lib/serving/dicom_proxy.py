@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
 from typing import Final
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -17,6 +16,7 @@ from starlette.background import BackgroundTask
 from radedit.lib.serving.cut_frames import cut_frames
 from radedit.lib.serving.dicom_web import PREFIX, checked_path
 from radedit.lib.serving.prefix import prefix_of
+from radedit.lib.serving.tls_files import TlsFiles
 from radedit_dicom.access import Access, Authorization
 from radedit_dicom.locate import open_archive
 
@@ -49,7 +49,9 @@ class Proxy:
         self._on_stored = on_stored
         self._archive = open_archive(address, access)
         self._authorization = Authorization(access)
-        self._tls = _Tls(access)
+        trusted = ssl.create_default_context(cafile=access.ca_file and str(access.ca_file))
+        self._tls = TlsFiles(trusted, access.ca_file, access.client_cert, access.client_key)
+        self._tls.load()
         self._client = httpx2.AsyncClient(
             verify=self._tls.context,
             timeout=httpx2.Timeout(access.timeout_s, connect=_CONNECT_S),
@@ -168,39 +170,3 @@ def _refusal(status: int) -> HTTPException:
     if status < 500:
         return HTTPException(status if status >= 400 else 502, "The archive refuses this request.")
     return HTTPException(502, "The archive failed on this request; its own log says why.")
-
-
-class _Tls:
-    """Whom we trust and who we are, by files that are renewed while the server runs.
-
-    Attributes
-    ----------
-    context : for every connection; an authority that was trusted once stays so until the end
-    """
-
-    def __init__(self, access: Access) -> None:
-        self.context = ssl.create_default_context(cafile=access.ca_file and str(access.ca_file))
-        self._access = access
-        if access.client_cert is not None:
-            self.context.load_cert_chain(access.client_cert, access.client_key)
-        self._stamps = self._stamped()
-
-    def renew(self) -> None:
-        """Load files that have changed; those that are half written wait for the next request."""
-        stamps, access = self._stamped(), self._access
-        if stamps == self._stamps:
-            return
-        with suppress(OSError):  # an SSLError is one, too
-            if access.ca_file is not None:
-                self.context.load_verify_locations(access.ca_file)
-            if access.client_cert is not None:
-                self.context.load_cert_chain(access.client_cert, access.client_key)
-            self._stamps = stamps
-
-    def _stamped(self) -> list[tuple[int, int]]:
-        access = self._access
-        files = (access.ca_file, access.client_cert, access.client_key)
-        with suppress(OSError):
-            states = [file.stat() for file in files if file is not None]
-            return [(state.st_mtime_ns, state.st_ino) for state in states]
-        return []

@@ -20,8 +20,10 @@ from radedit.lib.jobs.worker import CONF_KEYS
 from radedit.lib.log_output import log_to
 from radedit.lib.punctual import PunctualProtocol
 from radedit.lib.serving.config import ServerConfig
+from radedit.lib.serving.tls_files import TlsFiles
 from radedit.lib.settings import Settings
 
+_LOOK_TICKS: Final = 50  # of uvicorn, between two looks at the files of the certificate
 GRACE_S: Final = 10  # how long requests may take to end when the server is told to
 _CHATTY: Final = (
     "dbos", "httpcore2", "httpx2", "monailabel", "multipart", "task_batch_infer", "timeloop",
@@ -125,11 +127,24 @@ def _listen(config: ServerConfig) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """Tells streams that would never end by themselves that the server is about to."""
+    """Tells streams that would never end by themselves that the server is about to.
+
+    Its certificate may be renewed in its files.
+    """
 
     def __init__(self, config: uvicorn.Config, stopping: threading.Event) -> None:
         super().__init__(config)
         self._stopping = stopping
+        self._tls: TlsFiles | None = None
+
+    async def on_tick(self, counter: int) -> bool:
+        """Look after the certificate, beside what uvicorn does ten times a second."""
+        if self.config.ssl is not None and counter % _LOOK_TICKS == 0:
+            if self._tls is None:
+                files = [Path(str(f)) for f in (self.config.ssl_certfile, self.config.ssl_keyfile)]
+                self._tls = TlsFiles(self.config.ssl, None, *files)
+            self._tls.renew()
+        return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         self._stopping.set()
