@@ -25,6 +25,8 @@ OTHERWISE = {
     "infers/bundle.py": "a temporary file for MONAI Label's own code",
     "infers/radedit.py": "a temporary file that MONAI Label sends and removes",
     "label_files.py": "a temporary file that MONAI Label sends and removes",
+    "archived_studies.py": "a temporary file that MONAI Label sends and removes",
+    "serving/label_forms.py": "a temporary file for MONAI Label's own code",
     "catalogue.py": "a temporary file for the reader of settings",
     "routing/cohort.py": "what a process says while it runs",
     "routing/roles.py": "a switch of the kernel",
