@@ -59,6 +59,8 @@ class Proof:
         One sentence each; none = it is right as far as can be told here.
     notes : tuple of str
         What does not stop edits.
+    precision : str
+        What its U-Net runs in, and what the device does in each precision.
     """
 
     model: str
@@ -69,6 +71,7 @@ class Proof:
     figures: Mapping[str, float] = field(default_factory=dict)
     faults: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    precision: str = ""
 
     @property
     def passed(self) -> bool:
@@ -102,7 +105,8 @@ def prove(settings: Settings, spec: ModelSpec, film: NDArray[np.float32]) -> Pro
         shape=shape_of(backbone),
         figures=figures,
         faults=tuple(_faults(figures)),
-        notes=(f"its U-Net runs in {dtype}. {describe(settings.device)}", *notes),
+        notes=notes,
+        precision=f"Its U-Net runs in {dtype}. {describe(settings.device)}",
     )
 
 

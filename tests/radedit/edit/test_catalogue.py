@@ -258,6 +258,7 @@ def test_the_embedded_model_is_proved_by_hash_shape_and_figures(run: Run) -> Non
     assert max(noise[:3]) < MAX_UNEXPLAINED / 3
     assert proof["faults"] == []
     assert proof["notes"] == []
+    assert proof["precision"].startswith("Its U-Net runs in float32. On this device (cpu) bfloat16")
 
 
 def test_random_weights_load_and_are_found_out_by_both_figures(

@@ -138,7 +138,7 @@ def _print_proof(proof: Proof) -> None:
         print(f"       {name}: {value}")
     for name, figure in proof.figures.items():
         print(f"       {name}: {figure:.3g}")
-    for sentence in (*proof.faults, *proof.notes):
+    for sentence in filter(None, (proof.precision, *proof.faults, *proof.notes)):
         print(f"       {sentence}")
 
 
