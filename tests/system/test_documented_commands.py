@@ -52,6 +52,9 @@ NOT_RUN: Final = {
     "radedit models add": "needs weights that are gated; tests/radedit/edit/test_catalogue.py",
     "radedit models verify": "needs weights that are gated, or minutes",
     "radedit phantom --credibility": "minutes; tests/radedit/phantom/test_credibility.py",
+    "radedit stress manifestation --archive STUDIES --out run --victim": "needs a vendor's table; "
+    "tests/radedit/stress/test_asked_again.py",
+    "radedit stress own-opacity": "needs a hospital's films; tests/radedit/stress/test_run.py",
     "radedit stress acquisition": "minutes; tests/radedit/stress/test_run.py",
     "radedit edit films/0-*": "the same as README's edit, of a phantom; tests/system/test_demo.py",
 }

@@ -6,11 +6,12 @@ The vendor is a real web server that goes by how bright a film is, and counts it
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -20,6 +21,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from pydicom import dcmread
+from pydicom.dataset import Dataset
 from typer.testing import CliRunner
 
 from radedit.lib.cli import app
@@ -30,6 +33,9 @@ from radedit.lib.stress.phantom_cohort import PhantomCohort
 from radedit.lib.stress.probing import SENT
 from radedit.lib.stress.runner import Plan, run
 from radedit.lib.stress.suite import Suite, parse_suite
+from radedit.lib.stress.variants import _variant
+from radedit.lib.victims.remote_films import object_of
+from radedit_dicom.film import read_film
 from radedit_dicom.pixels import to_display
 
 torch.set_num_threads(1)
@@ -370,3 +376,46 @@ def test_a_model_whose_unit_cannot_be_told_is_asked_about_and_per_cent_are_said_
     assert "taken for per cent" in problems["assumed per cent"]["sentence"]
     assert "0.5 was assumed" in problems["assumed operating points"]["sentence"]
     assert any("operating point" in line for line in report["lost"])
+
+
+def test_films_that_were_scored_elsewhere_are_matched_by_the_table_that_comes_back(
+    suite: Suite, tmp_path: Path
+) -> None:
+    away = tmp_path / "away"
+    plan = Plan(suite, PhantomCohort(suite.cohort.phantoms), (), tmp_path / "run")
+    done = stress(plan, tmp_path, "--export", str(away))
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["exported"] == {"films": FILMS, "withheld": 0}
+    assert not (tmp_path / "out" / "report.json").exists()
+    with (tmp_path / "out" / "again" / "offline.csv").open(newline="") as stream:
+        key = {row["sop_instance_uid"]: row for row in csv.DictReader(stream)}
+    lines, scores = ["sop_instance_uid,file,pneumothorax"], {}
+    manifest = (away / "manifest.csv").read_text()
+    assert not re.search("edit|real|ill|subject", manifest)  # it does not tell which are edited
+    for row in csv.DictReader(io.StringIO(manifest)):
+        film = dcmread(away / row["file"])
+        assert film.SOPInstanceUID == row["sop_instance_uid"]
+        assert film.PatientID == "RADEDIT-TEST"
+        assert film.SyntheticData == "YES"
+        score = round(float(film.pixel_array.mean() / film.pixel_array.max()), 4)
+        scores[film.SOPInstanceUID] = score
+        lines.append(f"{film.SOPInstanceUID},{row['file']},{score}")
+    originals = {plan.cohort.subject(n).film.sop_instance_uid for n in range(len(plan.cohort))}
+    assert not originals & set(scores)
+    (tmp_path / "back.csv").write_text("\n".join(lines) + "\n")
+    back = stress(plan, tmp_path, "--victim", f"csv:{tmp_path / 'back.csv'}", "--trust-labels")
+    assert back.exit_code == 0, back.stderr
+    rows = [json.loads(x) for x in (tmp_path / "out/again/rows.jsonl").read_text().splitlines()]
+    answered = {key_of(r): r["scores"]["pneumothorax"] for r in rows if r.get("type") == "answer"}
+    assert answered == {key_of(row): scores[uid] for uid, row in key.items()}
+
+
+def test_whatever_is_made_of_a_real_film_says_that_it_is_synthetic(
+    make_dataset: Callable[..., Dataset],
+) -> None:
+    film = read_film(make_dataset())
+    assert "SyntheticData" not in film.header
+    made = _variant(film, film.stored, "an edit")
+    assert made.header.SyntheticData == "YES"
+    assert object_of(to_display(made), made).SyntheticData == "YES"
+    assert "SyntheticData" not in film.header

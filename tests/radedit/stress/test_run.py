@@ -415,3 +415,27 @@ def test_labels_that_cannot_be_used_end_the_run_before_its_first_edit(
     assert said in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not list(out.rglob("*.npz"))
+
+
+def test_films_of_ones_own_without_masks_go_through_the_packaged_suite(tmp_path: Path) -> None:
+    films, out = tmp_path / "films", tmp_path / "out"
+    world = World(normal=0.0, second=0.0, findings={"consolidation": 1.0}, devices={})
+    lines = ["sop_instance_uid;opacity;device;side;text"]
+    for number, row in enumerate(write_studies(Order(9_770_000, 3, 256, world), films)):
+        for name in ("counterfactual.dcm", "counterfactual-masks.dcm", "film-masks.dcm"):
+            (films / row["folder"] / name).unlink()
+        film = dcmread(films / row["folder"] / "film.dcm", stop_before_pixels=True)
+        side = "left" if number < 2 else ""  # nobody told the side of the last one
+        device = int(number == 0)
+        lines.append(f"{film.SOPInstanceUID};1;{device};{side};Left lower lobe consolidation")
+    (films / "labels.csv").write_text("\n".join(lines) + "\n")
+    arguments = ["stress", "own-opacity", "--archive", str(films), "--out", str(out)]
+    done = CliRunner().invoke(
+        app, [*arguments, "--victim", "opacity-robust", "--workers", "1", "--json"]
+    )
+    assert done.exit_code == 0, done.stderr
+    made = json.loads((out / "report.json").read_text("utf-8"))["suites"][0]["result"]["edits"][0]
+    assert (made["asked"], made["made"]) == (6, 3)  # the one with a device is not to be edited
+    assert list(made["refused"]) == ["Nobody told the side of the film; write it into the table."]
+    rows = rows_in(out / "own-opacity")
+    assert len([r for r in rows if r.get("type") == "answer" and r["kind"] == "real"]) == 3

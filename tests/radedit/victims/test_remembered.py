@@ -132,9 +132,20 @@ def test_scores_of_a_csv_are_those_of_the_film_with_that_uid(
         victim.answer(BLACK)
 
 
+def test_a_table_with_semicolons_and_decimal_commas_is_read(
+    tmp_path: Path, make_dataset: Callable[..., Dataset]
+) -> None:
+    (tmp_path / "scores.csv").write_text("sop_instance_uid;file;oedema\n1.2.3.4;x.dcm;0,25\n")
+    victim = open_victim(f"csv:{tmp_path / 'scores.csv'}")
+    answer = victim.answer(BLACK, film=read_film(make_dataset(SOPInstanceUID="1.2.3.4")))
+    assert answer.scores == {"oedema": 0.25}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("uid;a\n1.2;0.5\n", "needs a column sop_instance_uid"),
+        ("sop_instance_uid,file\n1.2,x.dcm\n", "one column for each label"),
         ("uid,a\n1.2,0.5\n", "needs a column sop_instance_uid"),
         ("sop_instance_uid\n1.2\n", "one column for each label"),
         ("sop_instance_uid,a,a\n1.2,0,0\n", "each named once"),

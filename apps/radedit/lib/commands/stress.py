@@ -64,6 +64,10 @@ def stress(
     augment: Annotated[
         Path | None, typer.Option(help="Folder for accepted edits as training data.")
     ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the films as DICOM, to be scored elsewhere; one suite."),
+    ] = None,
     drop: Annotated[
         list[str] | None,
         typer.Option(metavar="VICTIM", help="Leave it out of the report; may be repeated."),
@@ -104,12 +108,14 @@ def stress(
         if len({suite.name for suite in loaded}) != len(loaded):
             raise ParameterError("the same suite is named twice; name each once.")
         out = out.expanduser()
+        if export is not None and len(loaded) > 1:
+            raise ParameterError("The films of one suite are exported at a time; name one suite.")
         finished, facts, editor = [], dict[str, Any](), Editor()
         for suite in loaded:
-            victims = tuple(victim or (() if drop else suite.victims))
+            victims = tuple(victim or (() if drop or export else suite.victims))
             if sweep and suite.shift == "acquisition":
                 victims = tuple(dict.fromkeys((*victims, *SWEPT)))
-            if not victims and not drop:
+            if not victims and not drop and not export:
                 raise ParameterError(f"the suite {suite.name} names no victim; give --victim.")
             cohort, alone = _cohort(suite, archive, labels, count, out)
             plan = Plan(
@@ -118,6 +124,11 @@ def stress(
             with bar(suite.name) as progress:
                 ledger = run(plan, progress, editor, None if trust_labels else _look(plan))
             ledger.drop(drop or ())
+            if export is not None:
+                from radedit.lib.stress.offline import export_films
+
+                with bar("films") as progress:
+                    exported = export_films(plan, export.expanduser(), progress)
             facts = facts_of(plan, editor)
             rows = ledger.rows()
             refuse_two_units(rows)
@@ -128,6 +139,9 @@ def stress(
                 from radedit.lib.stress.augment import export_pairs
 
                 export_pairs(plan, found, augment.expanduser() / suite.name)
+        if export is not None and not any(one.found.cards for one in finished):
+            _tell_export(exported, export, as_json)
+            return
         named = {key: facts[key] for key in ("version", "model", "model_sha256", "device", "dtype")}
         command = _command([suite.name for suite in loaded], victim or (), count, archive)
         report = report_of(finished, named, command)
@@ -175,6 +189,16 @@ def _written(report: dict[str, Any], out: Path) -> dict[str, str]:
     if "pdf" in written:
         written["dcm"] = str(write_document(report, Path(written["pdf"]), out / "report.dcm"))
     return written
+
+
+def _tell_export(exported: Mapping[str, int], folder: Path, as_json: bool) -> None:
+    if as_json:
+        print_json({"exported": exported, "written": {"export": str(folder)}})
+        return
+    print(f"{exported['films']} films in {folder}; their UIDs are in its manifest.csv")
+    if exported["withheld"]:
+        print(f"{exported['withheld']} films were not written, since text is burned into them")
+    print("when the scores are back: the same command with --victim csv:SCORES.csv")
 
 
 def _look(plan: Plan) -> Callable[[Sequence[Mapping[str, Any]]], None] | None:

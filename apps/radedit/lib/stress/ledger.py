@@ -78,8 +78,9 @@ class Ledger:
 
     def add(self, rows: Sequence[Row]) -> None:
         """Append rows; they are on the disk when this returns."""
-        with written_to("--out"):
-            self._append(rows)
+        if rows:
+            with written_to("--out"):
+                self._append(rows)
 
     def _append(self, rows: Sequence[Row]) -> None:
         self._lines.append(json.dumps(row, allow_nan=False) for row in rows)

@@ -179,7 +179,7 @@ def _left(bench: Bench, ledger: Ledger, keys: Mapping[str, str]) -> list[Piece]:
             or (subject, name) in open_answers
             or subject in again
         }
-        if left:
+        if left or (not keys and subject not in done):  # with nobody to ask, edits alone
             work.append((number, left))
     return work
 

@@ -309,7 +309,7 @@ def _shown(
 def _variant(film: Film, stored: NDArray[Any], name: str) -> Film:
     header = copy.deepcopy(film.header)  # a shallow one shares its elements
     digits = name if name.startswith(PYDICOM_ROOT_UID) else generate_uid(entropy_srcs=[name])
-    header.SOPInstanceUID = digits
+    header.SOPInstanceUID, header.SyntheticData = digits, "YES"
     window = presentation_table(film).window
     if window is not None:  # made up from the film's values, of which an edit may take the largest
         header.WindowCenter, header.WindowWidth = (f"{value:.10g}" for value in window)

@@ -12,11 +12,14 @@ from radedit.lib.errors import ParameterError, VictimError
 from radedit.lib.victims.about import About
 from radedit.lib.victims.answers import sha256_of
 from radedit.lib.victims.protocol import Answer, Display, Mask, VictimCard
+from radedit.lib.victims.remote_films import offline_uid
 from radedit.lib.victims.scores import usable_scores
 from radedit_dicom.film import Film
 from radedit_dicom.uids import is_uid
 
 KEY: Final = "sop_instance_uid"
+FILE: Final = "file"
+SEPARATORS: Final = ",;\t|"
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class ScoresFile:
         """Look a film up by its SOP Instance UID; see `protocol.Victim`."""
         if film is None:
             raise VictimError("scores in a file are looked up by film, and this one has no UID.")
-        row = self.rows.get(film.sop_instance_uid)
+        uid = film.sop_instance_uid  # or the one under which it was exported for scoring
+        row = self.rows.get(uid) or self.rows.get(offline_uid(uid))
         given = {label: text for label, text in (row or {}).items() if text}
         if not given:
             raise VictimError(f"'{self.card.name}' holds no score of this film.")
@@ -51,6 +55,8 @@ class ScoresFile:
 def load_csv(path: Path, about: About) -> ScoresFile:
     """Read a CSV with a column `sop_instance_uid` and one column for each label.
 
+    A column `file`, of the manifest of an export, is none.
+
     Raises
     ------
     ParameterError
@@ -58,7 +64,10 @@ def load_csv(path: Path, about: About) -> ScoresFile:
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:
-            reader = csv.DictReader(file, strict=True)
+            head = file.readline()
+            file.seek(0)
+            mark = next((m for m in SEPARATORS if KEY in map(str.strip, head.split(m))), ",")
+            reader = csv.DictReader(file, delimiter=mark, strict=True)
             names = [name.strip() for name in reader.fieldnames or []]
             reader.fieldnames = names
             lines = list(reader)
@@ -66,7 +75,7 @@ def load_csv(path: Path, about: About) -> ScoresFile:
         raise ParameterError(
             f"the scores '{path.name}' cannot be read as CSV ({type(error).__name__})."
         ) from error
-    labels = [name for name in names if name != KEY]
+    labels = [name for name in names if name not in (KEY, FILE)]
     if KEY not in names or not labels or len(set(names)) != len(names) or "" in names:
         raise ParameterError(
             f"'{path.name}' needs a column {KEY} and one column for each label, each named once."
