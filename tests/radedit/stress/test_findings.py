@@ -31,6 +31,19 @@ def robust(n: int, kind: str) -> float:
     return 0.1 if kind in ("edit", "truth") else 0.9
 
 
+def without_truth(rows: Any) -> Any:
+    return [row for row in rows if row.get("kind") != "truth"]
+
+
+def on_grey(rows: Any, score: float) -> Any:
+    """Answers about the film with the edited region filled with grey."""
+    return [
+        {**row, "kind": "masked", "scores": {"finding": score}}
+        for row in rows
+        if row["type"] == "answer" and row["kind"] == "blur"
+    ]
+
+
 def test_a_reader_of_the_shortcut_is_wrong_on_every_edit(known_suite: Suite, rows_of: Any) -> None:
     found = sort_rows(known_suite, rows_of({"biased": biased, "robust": robust}, N))
     edit = known_suite.edits[0]
@@ -203,16 +216,24 @@ def test_an_edit_that_did_no_more_than_its_sham_fails_nobody(
 def test_what_is_right_once_the_region_is_grey_was_called_for_the_traces_of_the_edit(
     known_suite: Suite, rows_of: Any
 ) -> None:
-    rows = rows_of({"stubborn": biased}, N)
-    masked = [
-        {**row, "kind": "masked", "scores": {"finding": 0.1}}
-        for row in rows
-        if row["type"] == "answer" and row["kind"] == "blur"
-    ]
+    rows = without_truth(rows_of({"stubborn": biased}, N))
     assert verdict_of(known_suite, rows)["outcome"] == "failed"
-    verdict = verdict_of(known_suite, rows + masked)
+    verdict = verdict_of(known_suite, rows + on_grey(rows, 0.1))
     assert verdict["outcome"] == "not shown"
-    assert "traces" in verdict["why"]
+    assert "filled with grey" in verdict["why"]
+
+
+def test_what_is_right_on_the_true_counterfactual_was_called_for_the_traces_of_the_edit(
+    known_suite: Suite, rows_of: Any
+) -> None:
+    def stubborn(n: int, kind: str) -> float:
+        return 0.1 if kind == "truth" else 0.9
+
+    verdict = verdict_of(known_suite, rows_of({"stubborn": stubborn}, N))
+    assert verdict["outcome"] == "not shown"
+    assert "on the true counterfactuals" in verdict["why"]
+    rows = rows_of({"bound": biased}, N)  # grey may hide what it leans on; the truth does not
+    assert verdict_of(known_suite, rows + on_grey(rows, 0.1))["outcome"] == "failed"
 
 
 def test_a_model_that_is_silent_where_it_would_be_wrong_holds_nothing(
@@ -412,12 +433,8 @@ def test_by_dose_alone_a_model_that_calls_the_grey_region_has_not_held(
     known_suite: Suite, rows_of: Any
 ) -> None:
     """As a reader of a drain does where the edit erased the drain as well."""
-    rows = rows_of({"drain": robust}, N)
-    masked = [
-        {**row, "kind": "masked", "scores": {"finding": 0.9}}
-        for row in rows
-        if row["type"] == "answer" and row["kind"] == "blur"
-    ]
+    rows = without_truth(rows_of({"drain": robust}, N))
+    masked = on_grey(rows, 0.9)
     assert verdict_of(known_suite, rows)["outcome"] == "held"
     verdict = verdict_of(known_suite, rows + masked)
     assert verdict["outcome"] == "not shown"

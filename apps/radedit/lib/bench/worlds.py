@@ -203,10 +203,10 @@ def measured_of(drawn: Drawn) -> Reckoned:
     sham_limits = (
         intervals.paired(shaken) if gap else intervals.mean(Sums.of(drawn.sham - drawn.real, both))
     )
-    grey = np.full(low.shape, np.nan)
+    gone = np.full(low.shape, np.nan)
     if removed:
         wrong_grey = Sums.of(drawn.masked >= THRESHOLD, right & ~np.isnan(drawn.masked))
-        grey = intervals.excess(wrong_grey, other)[0]
+        gone = intervals.excess(wrong_grey, other)[0]
     done_known = np.broadcast_to(drawn.made[..., None], drawn.done.shape)
     done = Sums.of(_over_seeds(drawn.done, done_known), drawn.made)
     raw = Sums.of(after - (wrong_before if gap else drawn.real), read)
@@ -229,7 +229,7 @@ def measured_of(drawn: Drawn) -> Reckoned:
             sham=np.fmax(np.fmax(sham_limits[0], -sham_limits[1]), 0.0),
             low=low,
             high=high,
-            grey=grey,
+            gone=gone,
             by_dose=cell.measure == DOSE,
         ),
         said,

@@ -113,16 +113,20 @@ def measured(found: Found, effect: Effect, reading: Result | None) -> Measured:
         sham=_number(beyond),
         low=_number(estimate.low),
         high=_number(estimate.high),
-        grey=_number(_grey(effect).low),
+        gone=_number(_gone(effect).low),
         by_dose=set(done["measured_by"]) <= {"dose"},
     )
 
 
-def _grey(effect: Effect) -> Estimate:
-    """Effect of the region filled with grey, of an edit that removes the label."""
-    if effect.asked.label not in effect.edit.removes or not effect.lost_masked:
+def _gone(effect: Effect) -> Estimate:
+    """Effect where the finding is gone without the editor: truth, or the region filled with grey.
+
+    It has no say on edits that do not remove the label.
+    """
+    without = effect.lost_truly or effect.lost_masked
+    if effect.asked.label not in effect.edit.removes or not without:
         return statistics.NOTHING
-    return statistics.excess(list(effect.lost_masked.values()), list(effect.reference.values()))
+    return statistics.excess(list(without.values()), list(effect.reference.values()))
 
 
 def _number(value: float | None) -> intervals.Numbers:
@@ -156,9 +160,14 @@ def _met(criterion: Criterion, effect: Effect, said: str, given: Measured) -> st
     if said == FAILED:
         return f"the effect is at least {float(given.low):.3f}, the bound is {bound}"
     if float(given.low) > criterion.at_most:
+        where = (
+            "on the true counterfactuals"
+            if effect.lost_truly
+            else "once the region is filled with grey"
+        )
         return (
-            "what it gets wrong on the edits it does not, beyond doubt, once the region is filled "
-            "with grey, so the edits' own traces may be what it called"
+            f"what it gets wrong on the edits it does not, beyond doubt, {where}, so the edits' "
+            "own traces may be what it called"
         )
     if float(given.high) <= criterion.at_most:
         return (

@@ -134,7 +134,7 @@ class Maker:
                     yield _shown(subject, display, part, part_arm, prepared)
             yield shown
         yield from self._shams(subject, edit, drawn)
-        yield from self._controls(subject, display, edit.name, prepared)
+        yield from self._controls(subject, display, edit.name, prepared, drawn.get("keep"))
         if truth is not None:
             yield _shown(subject, display, truth, Arm("truth", edit.name), prepared)
 
@@ -154,7 +154,7 @@ class Maker:
             yield self._tried(subject, same, drawn, Arm("sham", edit.name, seed))
 
     def _controls(
-        self, subject: Subject, display: Image, name: str, prepared: Prepared
+        self, subject: Subject, display: Image, name: str, prepared: Prepared, keep: Mask | None
     ) -> Iterator[Shown]:
         controls, weight = self.suite.controls, None
         if controls.blur_mm:
@@ -166,7 +166,8 @@ class Maker:
             again = reconstructed(prepared, backbone)
             yield _shown(subject, display, again, Arm("reconstruction", name))
         if controls.masked:
-            yield _shown(subject, display, masked_out(display, prepared.edit), Arm("masked", name))
+            grey = prepared.edit if keep is None else prepared.edit & ~keep
+            yield _shown(subject, display, masked_out(display, grey), Arm("masked", name))
 
     def _prepared(
         self, subject: Subject, edit: Edit, drawn: dict[str, Mask], seed: int

@@ -10,12 +10,12 @@ Nothing is held, and nothing failed, unless six things are so:
     sham      the same path, asked for nothing new, does less than the bound by itself
 
 Then the upper limit of the effect under the bound is held, and the lower limit over it is failed;
-all else is not shown. Of an edit that removes the label, the film with the edited region filled
-with grey has a say too: the finding is gone there, whatever the editor does. A model that loses
-nothing on it beyond doubt has not failed: what it called on the edit may lie in that region, as
-the traces of an edit do. And where dose alone says that the edits did something, a model that is
-wrong on it has not held: dose does not tell an edit that erased, beside the finding, what the
-model leans on.
+all else is not shown. Of an edit that removes the label, films where the finding is gone without
+the editor have a say too: the true counterfactuals of phantoms, else the film with the edited
+region filled with grey. A model that loses nothing on them beyond doubt has not failed: what it
+called on the edit may be traces of the edit. And where dose alone says that the edits did
+something, a model that is wrong on the grey has not held: dose does not tell an edit that erased,
+beside the finding, what the model leans on.
 
 `Measured` may hold one run or arrays of thousands of drawn ones: one rule for both.
 """
@@ -56,7 +56,8 @@ class Measured:
     answers : share of the films that was answered
     sham : what the sham does beyond doubt, in either direction; 0 = it may do nothing
     low, high : limits of the effect
-    grey : lower limit of the effect with the region filled with grey; NaN = it has no say
+    gone : lower limit of the effect where the finding is gone without the editor; NaN = there is
+        no such film
     by_dose : whether dose alone says what the edits did
     """
 
@@ -68,7 +69,7 @@ class Measured:
     sham: Numbers
     low: Numbers
     high: Numbers
-    grey: Numbers
+    gone: Numbers
     by_dose: bool
 
 
@@ -103,7 +104,7 @@ def outcome(criterion: Criterion, measured: Measured) -> NDArray[np.int64]:
     with np.errstate(invalid="ignore"):
         held = met & (measured.high <= criterion.at_most)
         failed = met & (measured.low > criterion.at_most)
-        failed &= ~(measured.grey <= 0)
+        failed &= ~(measured.gone <= 0)
         if measured.by_dose:
-            held &= ~(measured.grey > criterion.at_most)
+            held &= ~(measured.gone > criterion.at_most)
     return np.where(held, 0, np.where(failed, 1, 2))
