@@ -5,13 +5,17 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from playwright.sync_api import Locator, Page, Route, expect
+from radedit_server import radedit_server
 from viewer_pages import PICTURES, Place, Shown, count_of, keep_picture, seen
 
+from radedit.lib.phantom.studies import Order, write_studies
 from radedit_dicom.parsing import parse
 from radedit_dicom.pixels import read_film
 from radedit_dicom.provenance import read_private
@@ -468,3 +472,20 @@ def test_flicker_linked_views_and_settings_used_again(page: Page, place: Place) 
     expect(panel(page).get_by_label("Edit mask as an expression")).to_have_value(
         "task:lung_segmentation:right"
     )
+
+
+def test_a_phantom_in_a_folder_of_the_served_folder_is_edited_as_any_film(
+    page: Page, new_port: Callable[[], int], tmp_path: Path
+) -> None:
+    list(write_studies(Order(first=1, count=1, size=256), tmp_path / "studies"))
+    [path] = (tmp_path / "studies").glob("*/film.dcm")
+    header = parse(path, pixels=False)
+    with radedit_server(tmp_path, new_port()) as server:
+        page.goto(f"{server.url}/radedit-edit?StudyInstanceUIDs={header.StudyInstanceUID}")
+        expect(panel(page).get_by_role("button", name="Run", exact=True)).to_be_enabled()
+        panel(page).get_by_label("Edit prompt").fill("Left pneumothorax")
+        panel(page).get_by_label("Edit mask as an expression").fill("box:60,60,120,160")
+        panel(page).get_by_label("steps").fill("2")
+        run(page)
+        wait_until_done(page)
+        beside_each_other(page)

@@ -109,7 +109,7 @@ class Panel {
     const choice = select(`${which}_mask`, [['', empty]]);
     const expression = el('input', {
       name: `${which}_expression`,
-      placeholder: 'or an expression, such as task:lung_segmentation - box:0,0,900,400',
+      placeholder: 'or an expression: task:lung_segmentation:left',
       'aria-label': `${label} as an expression`,
     });
     const draw = button('Draw', () => this.attempt(() => this.draw(which)));
