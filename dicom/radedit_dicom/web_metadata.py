@@ -1,7 +1,8 @@
 """Headers of objects by WADO-RS metadata (PS3.18 10.4.1.1.5), which are without their pixels.
 
 A header is passed over, so that its object is fetched instead, where the archive tells a part of
-it only: a study's main attributes, as Orthanc can be set to, or private values by reference.
+it only: a study's main attributes, as Orthanc can be set to, or by reference what we must know:
+private values, or SyntheticData, which an older dictionary has as UN once it came over implicit VR.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from radedit_dicom.web_session import WebSession, resource
 _MOST_SERIES = 3  # asked for one by one; for more of a study it is asked for as a whole
 _ALWAYS = {"00280101", "0040A040"}  # BitsStored of an image, ValueType of a report
 _ONE_TEXT = ("ST", "LT", "UT")  # PS3.5 table 6.2-1: never of several values
+_SYNTHETIC = "0008001C"  # SyntheticData
 _SYNTAX = "00083002"  # AvailableTransferSyntaxUID
 
 
@@ -72,7 +74,8 @@ def _rows(session: WebSession, path: str) -> list[rows.Row]:
 
 def _is_whole(row: Mapping[str, Any]) -> bool:
     by_reference = (tag for tag, element in row.items() if "BulkDataURI" in element)
-    return not _ALWAYS.isdisjoint(row) and not any(int(tag[:4], 16) % 2 for tag in by_reference)
+    needed = (int(tag[:4], 16) % 2 or tag == _SYNTHETIC for tag in by_reference)
+    return not _ALWAYS.isdisjoint(row) and not any(needed)
 
 
 def _joined(element: Any) -> Any:

@@ -13,8 +13,11 @@ import pydicom
 import pytest
 from pydicom.dataset import Dataset
 
+from radedit_dicom.archive import Query
 from radedit_dicom.conformance import Severity, check_file, passes, run_dciodvfy
+from radedit_dicom.edits import Ledger
 from radedit_dicom.errors import DicomError, ProvenanceError
+from radedit_dicom.locate import open_archive
 from radedit_dicom.objects import EditObjects
 from radedit_dicom.pixels import read_film
 from radedit_dicom.provenance import pixel_sha256, read_private
@@ -235,8 +238,29 @@ def test_orthanc_anonymises_record_and_report_away_and_leaves_the_mark(
     assert len(made["SR"].ContentSequence) == 0, "the report's content is left"
 
 
-def test_every_row_of_the_page_that_names_a_test_names_one_that_is_here() -> None:
+def test_every_test_that_the_page_names_is_there() -> None:
     named = set(re.findall(r"`(test_[a-z0-9_]+)`", PAGE.read_text()))
-    here = Path(__file__).read_text()
+    here = "".join(path.read_text() for path in Path(__file__).parents[1].rglob("test_*.py"))
     assert len(named) >= 12
     assert {name for name in named if f"def {name}(" not in here} == set()
+
+
+def test_an_edit_that_came_to_orthanc_over_implicit_vr_is_found_and_told_from_a_film(
+    written: Path, tool: Tool, start_orthanc, tmp_path: Path
+) -> None:
+    server = start_orthanc()
+    for name in ("sc", "seg", "sr"):
+        assert tool("dcmconv", "+ti", written / f"{name}.dcm", f"{name}.dcm").returncode == 0
+        server.upload((tmp_path / f"{name}.dcm").read_bytes())
+    archive = open_archive(server.dicom_web)
+    sc = pydicom.dcmread(written / "sc.dcm")
+    path = f"/studies/{sc.StudyInstanceUID}/metadata"
+    told = server.rest("GET", f"/dicom-web{path}").json()
+    synthetic = [row.get("0008001C", {}) for row in told]
+    assert [entry.get("vr") for entry in synthetic] == ["UN"] * 3, "Orthanc knows SyntheticData now"
+    (edit,) = Ledger(archive).edits(Query(study_instance_uid=sc.StudyInstanceUID))
+    assert edit.record == read_private(sc)
+    held = archive.find(Query(study_instance_uid=sc.StudyInstanceUID))
+    assert archive.headers(held) == {}, "what only refers to SyntheticData is fetched instead"
+    with pytest.raises(DicomError, match="synthetic"):
+        read_film(archive.fetch(next(each for each in held if each.modality == sc.Modality)))

@@ -279,6 +279,27 @@ def test_a_network_without_labels_is_refused(tmp_path: Path) -> None:
         open_victim(f"onnx:{path}")
 
 
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        (TensorProto.FLOAT16, r"takes tensor\(float16\); export it with an input of float32"),
+        (TensorProto.BFLOAT16, "computes in bfloat16, which ONNX Runtime does not on a CPU"),
+    ],
+)
+def test_a_model_in_another_precision_is_refused_by_the_name_of_its_type(
+    tmp_path: Path, kind: int, said: str
+) -> None:
+    nodes = [helper.make_node("GlobalAveragePool", ["film"], ["a"])]
+    ends = [helper.make_tensor_value_info(name, kind, [1, 1, None, None]) for name in ("film", "a")]
+    graph = helper.make_graph(nodes, "mean", ends[:1], ends[1:])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=9)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model.SerializeToString())
+    path.with_name("m.onnx.toml").write_text('labels = ["mass"]\n[input]\nsize = [8, 8]\n')
+    with pytest.raises(ParameterError, match=said):
+        open_victim(f"onnx:{path}")
+
+
 def test_a_file_that_is_no_network_is_refused(tmp_path: Path) -> None:
     for kind in ("onnx", "torchscript"):
         path = tmp_path / "model"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -157,6 +158,11 @@ def load_onnx(path: Path, about: About) -> NetworkVictim:
     inputs = session.get_inputs()
     if len(inputs) != 1:
         raise ParameterError(f"'{path.name}' has {len(inputs)} inputs; export it with one.")
+    if inputs[0].type != "tensor(float)":
+        raise ParameterError(
+            f"The model '{path.name}' takes {inputs[0].type}; export it with an input of float32, "
+            "tensor(float)."
+        )
 
     def run(given: NDArray[np.float32]) -> NDArray[Any]:
         return np.asarray(session.run(None, {inputs[0].name: given})[0])
@@ -231,6 +237,12 @@ def _file(path: Path) -> str:
 def _not_loaded(path: Path, error: Exception) -> RadEditError:
     if isinstance(error, RadEditError):
         return error
+    refused = re.search(r"Type 'tensor\((\w+)\)'", str(error))  # by ONNX Runtime, for an operator
+    if refused:
+        return ParameterError(
+            f"The model '{path.name}' computes in {refused[1]}, which ONNX Runtime does not on a "
+            "CPU; export it in float32."
+        )
     return ParameterError(
         f"The model '{path.name}' cannot be loaded ({type(error).__name__}); export it anew."
     )
