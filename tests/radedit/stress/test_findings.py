@@ -14,6 +14,7 @@ from radedit.lib.stress.findings import Asked, effect_of, sort_rows
 from radedit.lib.stress.first_page import pairs_of, sentence, verdict_rows
 from radedit.lib.stress.results import summarise
 from radedit.lib.stress.suite import Suite
+from radedit.lib.stress.yields import yield_of
 
 N = 40
 
@@ -471,3 +472,16 @@ def test_the_first_page_says_the_outcome_and_why_something_was_not_shown(
     never = rows[1]
     assert never["effect"] == {}  # no effect is drawn that no verdict can rest on
     assert "sensitivity 0.00" in never["why"]
+
+
+def test_a_film_that_could_not_be_edited_lacks_the_edits_of_all_seeds(
+    known_suite: Suite, rows_of: Any
+) -> None:
+    rows = rows_of({"robust": robust}, N)
+    rows += [
+        {"type": "film", "subject": f"s{n}", "kind": "edit", "edit": "removed", "seed": 0,
+         "refused": "the edit mask is empty on this film"}
+        for n in range(2 * N, 3 * N)
+    ]  # fmt: skip
+    made = yield_of(sort_rows(known_suite, rows), known_suite.edits[0])
+    assert (made["asked"], made["made"], made["yield"]) == (4 * N, 2 * N, 0.5)

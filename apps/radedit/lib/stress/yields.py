@@ -48,15 +48,16 @@ def yield_of(found: Found, edit: Edit, facts: Mapping[str, Any] | None = None) -
     refused = [row["refused"] for row in rows if "refused" in row]
     made = [row for row in rows if "refused" not in row]
     good = [row for row in made if row["accepted"]]
+    asked = len(made) + len(refused) * len(edit.seeds)  # refused once, for all of its seeds
     # Reasons with their figures cut off, so that equal ones are counted together.
     why = Counter(_kind_of(reason) for row in made for reason in row["reasons"])
     outside = [row["ssim_outside"] for row in good if row["ssim_outside"] is not None]
     return {
         "edit": edit.name,
-        "asked": len(rows),
+        "asked": asked,
         "made": len(made),
         "accepted": len(good),
-        "yield": len(good) / len(rows) if rows else 0.0,
+        "yield": len(good) / asked if asked else 0.0,
         "reasons": dict(why.most_common()),
         "refused": dict(Counter(refused)),
         "seconds": float(np.median([row["seconds"] for row in made])) if made else None,
