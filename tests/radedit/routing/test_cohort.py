@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -121,6 +122,24 @@ def test_the_suite_runs_over_the_days_films_with_the_masks_that_came_with_them(
     result = report["suites"][0]["result"]
     assert result["edits"][0]["made"] == 1
     assert not (made[0].results(job["id"]) / "running").exists()
+
+
+def test_masks_whose_film_is_gone_are_not_counted_as_films(
+    made: Made, come: Callable[..., None], rule: Rule, tmp_path: Path
+) -> None:
+    world = World(normal=0.0, second=0.0, findings={"pneumothorax": 1.0})
+    (row,) = write_studies(Order(9_750_000, 1, 96, world), tmp_path / "studies")
+    folder = tmp_path / "studies" / row["folder"]
+    film = dcmread(folder / "film.dcm")
+    come(rule, film, dcmread(folder / "film-masks.dcm"))
+    with made[1].change() as change:
+        change.execute(
+            "UPDATE instances SET state = 'removed' WHERE uid = ?", (film.SOPInstanceUID,)
+        )
+    job = SimpleNamespace(name=one(made[1])["id"])
+    step = cohort.CohortStep(made[0], made[1], 1.0, threading.Event())
+    _, count = step._films(job)  # type: ignore[arg-type]
+    assert count == 0
 
 
 def test_a_suite_that_cannot_run_is_a_dead_letter_with_its_own_sentence(

@@ -120,7 +120,7 @@ class CohortStep:
         count = 0
         for query in (_FILMS, _MASKS):
             rows = self.journal.rows(query, (job.name,))
-            count = count or len(rows)
+            count = len(rows) if query is _FILMS else count
             for row in rows:
                 source = self.spool.folder / row["file"]  # on the same disk
                 with suppress(FileExistsError):
