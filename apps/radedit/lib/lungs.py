@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from radedit.lib.errors import CheckpointError, FilmError
 from radedit.lib.geometry import SquareGrid, stretched
+from radedit.lib.plausibility import certainty, check_heart, check_lungs, check_turn, check_whole
 
 CONFIG: dict[str, Any] = {
     "network": "monai.networks.nets.UNet",
@@ -67,15 +68,50 @@ def segment_lungs(
     CheckpointError
         The weights are missing.
     FilmError
-        No lung was found.
+        No lung was found, the film lies turned, or what was found cannot be lungs
+        (`plausibility`).
     """
     grid = SquareGrid(display.shape[0], display.shape[1], int(CONFIG["image_size"]))
     image = grid.down(stretched(display, valid)[0])
-    logits = logits_of(_network(), image)
-    left, right, heart = (largest_region(grid.up(channel) > 0) for channel in logits)
-    if not left.any() or not right.any():
+    drawn = [logits_of(_network(), np.rot90(image, quarters)) for quarters in range(4)]
+    small = {
+        label: largest_region(channel > 0)
+        for label, channel in zip(CONFIG["labels"], drawn[0], strict=True)
+    }
+    if not small["left"].any() or not small["right"].any():
         raise FilmError("lung_segmentation found no lung on one side of this film; draw the mask.")
+    check_turn([certainty(logits[:2]) for logits in drawn])
+    for index, side in enumerate(("left", "right")):
+        check_whole(small[side], drawn[0][index] > 0, f"{side} lung")
+    check_lungs(small["left"], small["right"], _film_area(grid))
+    left, right, heart = (largest_region(grid.up(channel) > 0) for channel in drawn[0])
     return {"left": left, "right": right, "lungs": left | right, "heart": heart}
+
+
+def segment_heart(
+    display: NDArray[np.float32], valid: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
+    """Segment the heart of a frontal film; parameters and errors as of `segment_lungs`.
+
+    Returns
+    -------
+    bool [rows, cols]
+
+    Raises
+    ------
+    FilmError
+        Also: no heart was found between the lungs.
+    """
+    found = segment_lungs(display, valid)
+    if not found["heart"].any():
+        raise FilmError("heart_segmentation found no heart on this film; draw the mask.")
+    check_heart(found["heart"], found["left"], found["right"], float(display.size))
+    return found["heart"]
+
+
+def _film_area(grid: SquareGrid) -> float:
+    """Pixels of the film on the network's square, without what pads it."""
+    return grid.rows * grid.cols / grid.scale**2
 
 
 def logits_of(network: torch.nn.Module, image: NDArray[np.float32]) -> NDArray[np.float32]:

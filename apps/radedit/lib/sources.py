@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from radedit.lib.archived import archived_mask
 from radedit.lib.errors import MaskError, NotFoundError
-from radedit.lib.lungs import segment_lungs
+from radedit.lib.lungs import segment_heart, segment_lungs
 from radedit.lib.mask_files import read_mask
 from radedit.lib.remote import addressed, remote_masks
 from radedit.lib.remote_access import RemoteAccess
@@ -26,22 +26,23 @@ Task = Callable[[Film], Mapping[str, Mask]]
 
 def embedded_lungs(film: Film) -> Mapping[str, Mask]:
     """The embedded segmenter's lungs as a task, with the labels left, right and lungs."""
-    return {label: mask for label, mask in _segmented(film).items() if label != "heart"}
+    found = _upright(film, segment_lungs)
+    return {label: mask for label, mask in found.items() if label != "heart"}
 
 
 def embedded_heart(film: Film) -> Mapping[str, Mask]:
     """The embedded segmenter's heart as a task, with the label heart."""
-    return {"heart": _segmented(film)["heart"]}
+    return _upright(film, lambda display, valid: {"heart": segment_heart(display, valid)})
 
 
-def _segmented(film: Film) -> Mapping[str, Mask]:
+def _upright(
+    film: Film, segment: Callable[[NDArray[np.float32], Mask], Mapping[str, Mask]]
+) -> Mapping[str, Mask]:
     """Segment a film as the patient stands: one stored mirrored is turned there and back."""
     display, measured = to_display(film), ~film.padding
     if not film.is_mirrored:
-        return segment_lungs(display, measured)
-    found = segment_lungs(
-        np.ascontiguousarray(display[:, ::-1]), np.ascontiguousarray(measured[:, ::-1])
-    )
+        return segment(display, measured)
+    found = segment(np.ascontiguousarray(display[:, ::-1]), np.ascontiguousarray(measured[:, ::-1]))
     return {label: np.ascontiguousarray(mask[:, ::-1]) for label, mask in found.items()}
 
 
