@@ -75,7 +75,7 @@ def test_a_heart_that_is_not_between_the_lungs_is_refused(heart: Mask, said: str
 
 
 def test_a_piece_of_what_was_drawn_is_refused() -> None:
-    with pytest.raises(FilmError, match="largest piece's part of it is 0.50"):
+    with pytest.raises(FilmError, match=r"largest piece's part of it is 0\.50"):
         check_whole(LEFT, LEFT | RIGHT, "left lung")
 
 

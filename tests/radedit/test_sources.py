@@ -264,8 +264,11 @@ def test_a_source_that_is_not_there_names_those_that_are(film: Film) -> None:
         NotFoundError, match="known tasks are heart_segmentation, lung_segmentation"
     ):
         sources.mask("task", "heart")
+
+
+def test_a_label_that_a_task_has_not_names_those_it_has(rg1: Path) -> None:
     with pytest.raises(NotFoundError, match="its labels are left, lungs, right"):
-        sources.mask("task", "lung_segmentation:spleen")
+        FilmSources(read_film(rg1)).mask("task", "lung_segmentation:spleen")
 
 
 def test_a_label_of_a_task_is_known_in_any_spelling_of_it(film: Film, drawn: Mask) -> None:
