@@ -270,7 +270,7 @@ def _answers(drawn: Drawn, counted: Flags) -> Scores:
     with np.errstate(invalid="ignore"):
         edits = (counted & ~np.isnan(drawn.edit)).sum((1, 2)) / counted.sum((1, 2))
     real = (~np.isnan(drawn.real)).mean(-1) / 2 + (~np.isnan(drawn.other)).mean(-1) / 2
-    return np.asarray(np.minimum(np.nan_to_num(edits), real))
+    return np.asarray(np.minimum(np.nan_to_num(edits, nan=1.0), real))
 
 
 def rows_of(drawn: Drawn, at: int) -> list[dict[str, Any]]:

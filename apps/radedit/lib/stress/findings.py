@@ -313,7 +313,7 @@ def _counted(found: Found, edit: Edit) -> list[tuple[str, int]]:
 
 
 def _answers(found: Found, asked: Asked, edit: Edit, counted: Sequence[tuple[str, int]]) -> float:
-    """Share that was answered: a model that is silent where it would be wrong is not read."""
+    """Share that was answered of what there is: silence where it would be wrong is no reading."""
     arms = found.answers.get(asked.victim, {})
 
     def is_answered(arm: tuple[str, str, int, float], subject: str) -> bool:
@@ -322,4 +322,4 @@ def _answers(found: Found, asked: Asked, edit: Edit, counted: Sequence[tuple[str
 
     edits = [is_answered(("edit", edit.name, seed, 0.0), subject) for subject, seed in counted]
     real = [is_answered(("real", "", 0, 0.0), subject) for subject in found.subjects]
-    return min(sum(flags) / len(flags) if flags else 0.0 for flags in (edits, real))
+    return min(sum(flags) / len(flags) if flags else 1.0 for flags in (edits, real))
