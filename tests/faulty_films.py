@@ -189,10 +189,21 @@ def write_all(folder: Path, peer: Callable[[str], str]) -> dict[str, Path]:
     longer = sound_film()
     longer.PixelData += b"\0\0"
     write(longer, paths["pixels-longer"])
-    disc = FileSet()
-    disc.add(write(sound_film(), folder / "on-cd.dcm"))
-    disc.write(folder / "cd")
+    write_disc(folder / "cd", write(sound_film(), folder / "on-cd.dcm"))
     (folder / "on-cd.dcm").unlink()
     (folder / "cd" / "index.html").write_text("<html><body>A viewer</body></html>")
     (folder / "page.dcm").write_text("<html><body>404 Not Found</body></html>")
     return paths
+
+
+def write_disc(folder: Path, *films: Path) -> None:
+    """Write a CD's folder with its DICOMDIR.
+
+    pydicom's file set stages in a temporary folder that it never removes itself, of which Python
+    warns whenever the set is collected.
+    """
+    disc = FileSet()
+    for film in films:
+        disc.add(film)
+    disc.write(folder)
+    disc._stage["t"].cleanup()

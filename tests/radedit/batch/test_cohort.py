@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pydicom.fileset import FileSet
+from faulty_films import write_disc
 from pydicom.uid import SegmentationStorage
 
 from radedit.lib.batch.cohort import Ahead, Cohort, Missed, Study, read_list
@@ -27,7 +27,7 @@ def test_a_folders_films_come_by_study_and_other_files_are_none_of_ours(
     (folder / "index.html").write_text("<html>")
     (folder / "page.dcm").write_text("<html>404 Not Found</html>")
     (folder / "disc").mkdir()
-    FileSet().write(folder / "disc")
+    write_disc(folder / "disc")
     found = list(Cohort(FolderArchive(folder)))
     missed = {one.name: one for one in found if isinstance(one, Missed)}
     assert {name: one.state for name, one in missed.items()} == {
