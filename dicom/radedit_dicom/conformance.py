@@ -154,7 +154,8 @@ def _derivation_is_coded(dataset: Dataset) -> bool:
         (str(item.get("CodeValue")), str(item.get("CodingSchemeDesignator")))
         for item in dataset.get("DerivationCodeSequence") or []
     }
-    return (words.GENERATIVE_EDIT.value, words.SCHEME) in found
+    made_by = {words.GENERATIVE_EDIT.value, words.RAY_SUMS.value}  # an edit, an insertion
+    return any((value, words.SCHEME) in found for value in made_by)
 
 
 def _scheme_is_declared(dataset: Dataset) -> bool:
@@ -206,7 +207,11 @@ _IMAGE: list[_Rule] = [
         "QualityControlImage is not YES.",
         lambda d: d.get("QualityControlImage") == "YES",
     ),
-    ("derivation", "The derivation code of a generative edit is missing.", _derivation_is_coded),
+    (
+        "derivation",
+        "The derivation code of a generative edit, or of an insertion, is missing.",
+        _derivation_is_coded,
+    ),
     (
         "source-image",
         "SourceImageSequence names no source image for the operation.",

@@ -42,9 +42,19 @@ def phantom(
     films: Annotated[
         Path | None, typer.Option(help="Real films (PNG) to draw beside the phantoms.")
     ] = None,
+    into: Annotated[
+        Path | None,
+        typer.Option(metavar="FILM", help="A real film to put findings and devices into."),
+    ] = None,
+    picture: Annotated[
+        bool, typer.Option("--picture", help="With --into: also draw before and after.")
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Write studies of simulated patients: film, true masks (SEG), true counterfactual, truth.
+
+    With --into FILM: the film with one of the findings and all of the devices put in, and their
+    masks; the film itself, which is never changed, is the true counterfactual.
 
     The same seed gives the same bytes. Complete studies are skipped, so a stopped run goes on
     where it was. Software verification only, never clinical validity.
@@ -57,6 +67,11 @@ def phantom(
             raise ParameterError("--out is missing; name the folder that the studies go to.")
         if films is not None:
             raise ParameterError("--films goes with --credibility; give both or neither.")
+        if into is not None:
+            _into(into, out, count, seed, (finding or [], device or []), (picture, as_json))
+            return
+        if picture:
+            raise ParameterError("--picture goes with --into; give both or neither.")
         world = dials(finding or [], device or [], site, normal, drain_given_pneumothorax)
         _studies(out, count, seed, size, world, as_json)
 
@@ -107,6 +122,24 @@ def dials(
         world = replace(world, drain_given_pneumothorax=1.0, drain_otherwise=1.0)
     always = {kind: 1.0 for kind in world.devices if kind in worn}
     return replace(world, devices={**world.devices, **always})
+
+
+def _into(
+    film: Path,
+    out: Path,
+    count: int,
+    seed: int,
+    kinds: tuple[Sequence[str], Sequence[str]],
+    told: tuple[bool, bool],
+) -> None:
+    from radedit.lib.commands.insertion import write_into
+    from radedit.lib.phantom.insertion_studies import Wish
+    from radedit.lib.phantom.sentences import DEVICE_NAMES, NAMES
+
+    found = dict.fromkeys(_named("finding", word, NAMES) for word in kinds[0])
+    worn = dict.fromkeys(_named("device", word, DEVICE_NAMES) for word in kinds[1])
+    write_into(film.expanduser(), Wish(tuple(found), tuple(worn), seed, count), out.expanduser(),
+               *told)  # fmt: skip
 
 
 def _named(what: str, word: str, names: Mapping[str, Sequence[str]]) -> str:

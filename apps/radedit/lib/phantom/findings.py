@@ -73,7 +73,7 @@ def with_large_heart(body: Body, finding: Finding) -> Body:
     return replace(body, cardiothoracic_ratio=0.55 + 0.13 * finding.extent)
 
 
-def _smooth(rng: np.random.Generator, chest: Chest, mm: float) -> Map:
+def smooth(rng: np.random.Generator, chest: Chest, mm: float) -> Map:
     """Noise of unit variance, correlated over `mm`; the same at every resolution."""
     cell = max(2.0, mm / 2)
     side = int(np.ceil(560 / cell))
@@ -104,7 +104,7 @@ def _pneumothorax(f: Finding, chest: Chest, rng: np.random.Generator) -> Change:
     depth = distance_transform_edt(closed).astype("f4") * np.float32(pixel)
     t = np.clip((chest.y - top) / (bottom - top), 0, 1)
     gap = (10 + 30 * f.extent) * (1 - (0.85 - 0.40 * f.extent) * t)
-    gap = gap + (1.5 + 2.5 * f.extent) * _smooth(rng, chest, 30)
+    gap = gap + (1.5 + 2.5 * f.extent) * smooth(rng, chest, 30)
     inside = np.clip((gap - depth) / pixel + 0.5, 0, 1) * (chest.lung[f.side] > 0)
     share = np.float32(rng.uniform(0.55, 0.9)) * inside
     edge = np.exp(-(((depth - gap) / max(1.1, 0.7 * pixel)) ** 2)) * (chest.lung[f.side] > 8)
@@ -121,7 +121,7 @@ def _effusion(f: Finding, chest: Chest, rng: np.random.Generator) -> Change:
     level = bottom - (20 + 70 * f.extent)
     climb = (20 + 22 * f.extent) * np.clip(lateral / wall, 0, 1.1) ** 5
     medial = 8 * np.clip(1 - lateral / 45, 0, 1) ** 2
-    surface = level - climb - medial + 1.5 * _smooth(rng, chest, 40)
+    surface = level - climb - medial + 1.5 * smooth(rng, chest, 40)
     fill = np.clip((chest.y - surface) / 30, 0, 1) ** 1.2
     soft = fill * chest.lung[f.side] * np.float32(rng.uniform(0.80, 0.97))
     return Change(soft > VISIBLE_MM, soft=np.asarray(soft, "f4"))
@@ -145,7 +145,7 @@ def lobe(chest: Chest, side: str, zone: str) -> Map:
 
 def _consolidation(f: Finding, chest: Chest, rng: np.random.Generator) -> Change:
     share = lobe(chest, f.side, f.zone) * (0.32 + 0.38 * f.extent)
-    patch = _smooth(rng, chest, 16) + 0.5 * _smooth(rng, chest, 5)
+    patch = smooth(rng, chest, 16) + 0.5 * smooth(rng, chest, 5)
     inside = chest.field[f.side] & (share > 0.15)
     if not inside.any():
         inside = chest.field[f.side] | (chest.lung[f.side] > 20)
@@ -164,7 +164,7 @@ def _oedema(f: Finding, chest: Chest, rng: np.random.Generator) -> Change:
     for side in SIDES:
         x = (1 if side == "left" else -1) * (chest.x - chest.body.midline)
         r = np.hypot((x - 48) / 66, (chest.y - chest.body.hilum_y - 32) / 92)
-        patch = 1 + 0.25 * _smooth(rng, chest, 12) + 0.15 * _smooth(rng, chest, 4)
+        patch = 1 + 0.25 * smooth(rng, chest, 12) + 0.15 * smooth(rng, chest, 4)
         soft += chest.lung[side] * np.exp(-(r**2)) * (0.16 + 0.26 * f.extent) * patch
         rim = chest.pleura[side] & (x > 0.80 * chest.body.cage_half_width) & (chest.y > 20)
         stripes = np.cos(2 * np.pi * (chest.y + 0.2 * x) / 9.0) > 0.86
