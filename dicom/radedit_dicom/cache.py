@@ -60,6 +60,13 @@ class Cache:
                 self._write(path, self._fetched(instance))
             return path
 
+    def held(self, instance: Instance) -> Path | None:
+        """Give the file of an instance if it was fetched before, or lies in a folder."""
+        if isinstance(self.archive, FolderArchive):
+            return self.archive.path_of(instance)
+        path = self._place(instance)
+        return path if path.exists() else None
+
     def adopt(self, file: Path, instance: Instance, suffix: str) -> Path:
         """Move a file that was made from an instance in, in place of an earlier one.
 

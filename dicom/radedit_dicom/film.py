@@ -136,8 +136,7 @@ def read_film(
     """
     _check_size(source, 2 * max_pixels + MAX_HEADER_BYTES)
     header = parse(source, pixels=False)
-    check_film(header, allow_synthetic=allow_synthetic, max_pixels=max_pixels)
-    _check_identity(header)
+    check_header(header, allow_synthetic=allow_synthetic, max_pixels=max_pixels)
     whole = parse(source, pixels=True)
     stored, read_by = _decode(whole, decoder)
     signed = int(header.PixelRepresentation) == 1
@@ -155,11 +154,25 @@ def read_film(
         bits_stored=int(header.BitsStored),
         signed=signed,
         photometric=str(header.PhotometricInterpretation),
-        spacing_mm=_spacing(header),
+        spacing_mm=pixel_spacing(header),
         padding=padding,
         transfer_syntax=str(header.file_meta.TransferSyntaxUID),
         decoder=read_by,
     )
+
+
+def check_header(
+    header: Dataset, *, allow_synthetic: bool = False, max_pixels: int = MAX_PIXELS
+) -> None:
+    """Refuse, by its header, what `read_film` would refuse; what is in the pixels it cannot see.
+
+    Raises
+    ------
+    AlreadySyntheticError, UnsupportedImageError
+        As `read_film`.
+    """
+    check_film(header, allow_synthetic=allow_synthetic, max_pixels=max_pixels)
+    _check_identity(header)
 
 
 def _check_size(source: Path | bytes | Dataset, most: int) -> None:
@@ -260,6 +273,7 @@ def positive_pair(header: Dataset, keyword: str) -> tuple[float, float] | None:
     return (row, column) if usable else None
 
 
-def _spacing(header: Dataset) -> tuple[float, float] | None:
+def pixel_spacing(header: Dataset) -> tuple[float, float] | None:
+    """Give row and column spacing in mm, as `Film.spacing_mm` has it."""
     found = positive_pair(header, "PixelSpacing")
     return found if found is not None else positive_pair(header, "ImagerPixelSpacing")

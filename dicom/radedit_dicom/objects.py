@@ -78,9 +78,13 @@ class Destination:
             The mode is "new" and the film says that an identity is burned into it; or it is
             "same" and an identifier of the film cannot be repeated (`study.check_identity`).
         """
+        self.check_header(film.header)
+
+    def check_header(self, header: Dataset) -> None:
+        """Refuse a film by its header; see `check`."""
         if self.study_mode == "same":
-            check_identity(film.header)
-        burned_in = str(film.header.get("BurnedInAnnotation", "")).strip().upper() == "YES"
+            check_identity(header)
+        burned_in = str(header.get("BurnedInAnnotation", "")).strip().upper() == "YES"
         if burned_in and self.study_mode == "new":
             raise UnsupportedImageError(
                 "The film's pixels show who the patient is (BurnedInAnnotation YES), and a new QA "

@@ -19,7 +19,7 @@ from PIL import Image
 
 from radedit.lib.errors import MaskError
 from radedit_dicom.errors import DicomError
-from radedit_dicom.film import Film
+from radedit_dicom.film import MAX_PIXELS, Film
 from radedit_dicom.orientation import axis_map, turned
 from radedit_dicom.parsing import SUFFIXES, parse
 from radedit_dicom.segment_reader import (
@@ -55,7 +55,7 @@ def read_mask(name: str, film: Film) -> Mask:
     if path.suffix.lower() in SUFFIXES:
         return _from_segmentation(path, label, film)
     if path.suffix.lower() == ".png":
-        return read_png(path, path.name, film)
+        return read_png(path, path.name, film.shape)
     pixels = _read_volume(path, film)
     if (pixels < 0).any() or (pixels != np.rint(pixels)).any():
         raise MaskError(
@@ -65,15 +65,19 @@ def read_mask(name: str, film: Film) -> Mask:
     return np.asarray(pixels != 0)
 
 
-def read_png(file: Path | BinaryIO, name: str, film: Film) -> Mask:
+def read_png(file: Path | BinaryIO, name: str, shape: tuple[int, int] | None) -> Mask:
     """Read a PNG as a mask: any colour channel that is not 0 is inside, alpha says nothing.
+
+    Parameters
+    ----------
+    shape : rows and columns of the film; None = they are not known, and any film's will do
 
     Raises
     ------
     MaskError
         No PNG, or of another size than the film, which is seen before it is decoded.
     """
-    pixels = _decoded(file, name, film, colours=True)
+    pixels = _decoded(file, name, shape, colours=True)
     if pixels.ndim == 3:
         colours = pixels.shape[2] - (pixels.shape[2] in (2, 4))  # LA and RGBA end with alpha
         pixels = np.asarray(pixels[:, :, :colours].any(axis=2))
@@ -105,7 +109,7 @@ def read_labels(path: Path, names: Mapping[str, int], film: Film) -> dict[str, M
         except DicomError as error:
             raise MaskError(str(error)) from error
     if path.suffix.lower() == ".png":
-        pixels = _decoded(path, path.name, film)
+        pixels = _decoded(path, path.name, film.shape)
     else:
         pixels = _read_volume(path, film)
     values = np.unique(pixels)
@@ -139,12 +143,12 @@ def label_numbers(said: object) -> dict[str, int]:
 
 
 def _decoded(
-    file: Path | BinaryIO, name: str, film: Film, *, colours: bool = False
+    file: Path | BinaryIO, name: str, shape: tuple[int, int] | None, *, colours: bool = False
 ) -> NDArray[Any]:
     """Decode a PNG of the film's size; a palette's indices are kept unless colours are wanted."""
     try:
         with Image.open(file, formats=["PNG"]) as image:
-            _check_size((image.height, image.width), name, film)
+            _check_size((image.height, image.width), name, shape)
             is_indexed = image.mode in ("P", "PA")
             return np.asarray(image.convert("RGB") if colours and is_indexed else image)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
@@ -168,7 +172,7 @@ def _read_volume(path: Path, film: Film) -> NDArray[Any]:
         flat = count >= 2 and sum(n != 1 for n in size) <= 2
         if not flat or header.GetNumberOfComponents() != 1:
             raise MaskError(f"the mask file '{name}' is not one grey image but {size}.")
-        _check_size(_lying(size, axes, name), name, film)
+        _check_size(_lying(size, axes, name), name, film.shape)
         _check_whole(path, int(header.GetImageSizeInBytes()))
         pixels = np.asarray(itk.array_from_image(itk.imread(str(path))))
     except (RuntimeError, OSError, EOFError, ValueError, zlib.error) as error:
@@ -200,11 +204,17 @@ def _check_whole(path: Path, pixel_bytes: int) -> None:
             raise EOFError
 
 
-def _check_size(found: tuple[int, ...], name: str, film: Film) -> None:
-    if found != film.shape:
+def _check_size(found: tuple[int, int], name: str, shape: tuple[int, int] | None) -> None:
+    if shape is None:
+        if found[0] * found[1] > MAX_PIXELS:
+            raise MaskError(
+                f"The mask '{name}' has {found[0]} x {found[1]} pixels, more than any film that "
+                "is read; draw it on the film's own grid."
+            )
+    elif found != shape:
         raise MaskError(
             f"the mask '{name}' has {found[0]} x {found[1]} pixels and the film "
-            f"{film.shape[0]} x {film.shape[1]}; draw it on the film's own grid."
+            f"{shape[0]} x {shape[1]}; draw it on the film's own grid."
         )
 
 

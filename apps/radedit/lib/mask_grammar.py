@@ -132,6 +132,16 @@ def sources_of(node: Node) -> Iterator[Source]:
             yield from sources_of(inner)
 
 
+def size_of(node: Node) -> int:
+    """Count the masks that are drawn to draw an expression, with those of its parts."""
+    match node:
+        case Union(left, right) | Difference(left, right):
+            return 1 + size_of(left) + size_of(right)
+        case Inverse(inner) | Dilated(inner, _, _):
+            return 1 + size_of(inner)
+    return 1
+
+
 class _Parser:
     def __init__(self, text: str) -> None:
         self.text = text

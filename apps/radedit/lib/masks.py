@@ -7,6 +7,7 @@ no server and no archive: whoever evaluates hands in a `Sources`. The language i
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,6 +36,10 @@ class Sources(Protocol):
     def mask(self, kind: str, name: str) -> Mask:
         """Give the mask that `kind:name` stands for: bool [rows, cols] on the film's grid."""
         ...
+
+
+Known = Callable[[str, str], Mask | None]
+"""What a source gives, by kind and name, as far as that is known."""
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,51 @@ def evaluate(node: Node, frame: Frame, sources: Sources) -> Mask:
             return dilate(evaluate(inner, frame, sources), amount, unit, frame)
 
 
+def bounds(node: Node, frame: Frame, known: Known) -> tuple[Mask, Mask]:
+    """Say between which masks an expression lies, while not all of its sources have been asked.
+
+    Parameters
+    ----------
+    known : what a source gives, by kind and name; None = that is not known yet
+
+    Returns
+    -------
+    least, most : bool [rows, cols]; what `evaluate` will draw holds all of the first one, and
+        lies in the second one
+
+    Raises
+    ------
+    MaskError
+        As `evaluate`.
+    """
+    nothing = np.zeros((frame.rows, frame.cols), dtype=bool)
+    match node:
+        case Source(kind, name):
+            mask = known(kind, name)
+            if mask is None:
+                return nothing, ~nothing
+            return (fitting(mask, frame, f"{kind}:{name}"),) * 2
+        case Union(left, right):
+            (a, b), (c, d) = bounds(left, frame, known), bounds(right, frame, known)
+            return a | c, b | d
+        case Difference(left, right):
+            (a, b), (c, d) = bounds(left, frame, known), bounds(right, frame, known)
+            return a & ~d, b & ~c
+        case Inverse(inner):
+            least, most = bounds(inner, frame, known)
+            return ~most, ~least
+        case Dilated(inner, _, unit):
+            _check_unit(unit, frame)
+            least, most = bounds(inner, frame, known)
+            return least, most | most.any()  # how far it grows would cost what an edit's mask does
+    return (evaluate(node, frame, _NoSources()),) * 2
+
+
+class _NoSources:
+    def mask(self, kind: str, name: str) -> Mask:
+        raise AssertionError("a shape asks for no source")
+
+
 def fitting(mask: Mask, frame: Frame, name: str) -> Mask:
     """Return the mask unchanged if it has the film's size; a MaskError names both otherwise."""
     if mask.shape != (frame.rows, frame.cols):
@@ -90,12 +140,16 @@ def fitting(mask: Mask, frame: Frame, name: str) -> Mask:
 
 def dilate(mask: Mask, amount: float, unit: str, frame: Frame) -> Mask:
     """Grow a mask by a Euclidean distance in "px" or "mm"."""
-    if unit == "mm" and frame.spacing_mm is None:
-        raise MaskError("the film states no pixel spacing, so a mask cannot grow in mm; use px.")
+    _check_unit(unit, frame)
     if not mask.any():
         return mask
     sampling = frame.spacing_mm if unit == "mm" else (1.0, 1.0)
     return np.asarray(distance_transform_edt(~mask, sampling=sampling) <= amount)
+
+
+def _check_unit(unit: str, frame: Frame) -> None:
+    if unit == "mm" and frame.spacing_mm is None:
+        raise MaskError("the film states no pixel spacing, so a mask cannot grow in mm; use px.")
 
 
 def resolve(edit: Mask | None, keep: Mask | None, frame: Frame) -> tuple[Mask, Mask]:
@@ -118,17 +172,33 @@ def resolve(edit: Mask | None, keep: Mask | None, frame: Frame) -> tuple[Mask, M
     MaskError
         Nothing is left to edit, or a keep mask was given and holds nothing.
     """
-    if keep is not None and not keep.any():
+    check_pair(edit, None if keep is None else (keep, keep), frame)
+    keep = np.zeros((frame.rows, frame.cols), dtype=bool) if keep is None else keep
+    return np.ones_like(keep) if edit is None else edit, keep
+
+
+def check_pair(edit: Mask | None, keep: tuple[Mask, Mask] | None, frame: Frame) -> None:
+    """Refuse a pair of masks that no edit can run with, also where only `bounds` are known.
+
+    Parameters
+    ----------
+    edit : bool [rows, cols], the most that may change; None = the whole film
+    keep : bool [rows, cols] each, the least and the most that must stay; None = nothing
+
+    Raises
+    ------
+    MaskError
+        As in `resolve`.
+    """
+    if keep is not None and not keep[1].any():
         raise MaskError(
             "the keep mask is empty on this film; draw what must stay, or leave it out."
         )
-    keep = np.zeros((frame.rows, frame.cols), dtype=bool) if keep is None else keep
-    edit = np.ones_like(keep) if edit is None else edit
+    edit = np.ones((frame.rows, frame.cols), dtype=bool) if edit is None else edit
     if not edit.any():
         raise MaskError("the edit mask is empty on this film; draw a region that may change.")
-    if not (edit & ~keep).any():
+    if keep is not None and not (edit & ~keep[0]).any():
         raise MaskError("the edit mask lies wholly inside the keep mask; nothing could change.")
-    return edit, keep
 
 
 def _pixel_centres(frame: Frame) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import tempfile
 import time
 from collections.abc import Mapping
@@ -31,7 +30,7 @@ from requests_toolbelt.multipart import (
 
 from radedit.lib.errors import MaskError, NotFoundError, SourceError
 from radedit.lib.mask_files import label_numbers, read_labels
-from radedit.lib.remote_access import RemoteAccess
+from radedit.lib.remote_access import TASK_NAME, RemoteAccess, RemoteTask
 from radedit_dicom.deidentified import deidentified
 from radedit_dicom.film import Film
 from radedit_dicom.readback import part10
@@ -42,42 +41,8 @@ ANSWER: Final = {"result_extension": ".nrrd", "result_dtype": "uint16", "result_
 SESSION_S: Final = 900  # a session that could not be removed goes by itself after this
 CLEAN_UP_S: Final = 10  # for removing the session when the deadline has passed
 _CHUNK: Final = 64 * 2**10
-_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _KINDS: Final = (".nii.gz", ".nii", ".nrrd", ".png", ".dcm")
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class RemoteTask:
-    """A task of another server: the server's address as the settings list it, and its name."""
-
-    server: str
-    name: str
-
-
-def addressed(text: str, access: RemoteAccess) -> tuple[RemoteTask, str]:
-    """Split "URL/NAME[:LABEL]" into a task of a server that may be called, and a label.
-
-    Returns
-    -------
-    the task, and the label ("" = all of its labels together)
-
-    Raises
-    ------
-    MaskError
-        The server is not listed, or the name of the task is missing or malformed.
-    """
-    listed = [server for server in access.servers if text.startswith(f"{server}/")]
-    if not listed:
-        raise MaskError(
-            "remote: names a server that the setting remote_servers does not list; have its "
-            "address added there, or use a server that is listed."
-        )
-    server = max(listed, key=len)
-    name, _, label = text.removeprefix(f"{server}/").partition(":")
-    if not _NAME.fullmatch(name):
-        raise MaskError("remote: names no task of the server; write remote:URL/NAME[:LABEL].")
-    return RemoteTask(server, name), label
 
 
 def remote_masks(task: RemoteTask, film: Film, access: RemoteAccess) -> Mapping[str, Mask]:
@@ -239,7 +204,7 @@ def _open_session(call: _Calls, content: bytes) -> str:
     files = {"files": ("film.dcm", content, "application/dicom")}
     answer = call("PUT", "/session/", params={"expiry": SESSION_S}, files=files).json()
     session = str(answer.get("session_id", ""))
-    if not _NAME.fullmatch(session):
+    if not TASK_NAME.fullmatch(session):
         raise _unusable("it names no session")
     return session
 

@@ -7,9 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Final
 
-from radedit.lib.errors import ParameterError
+from radedit.lib.errors import MaskError, ParameterError
 
 PREFIX: Final = "remote_"  # of the keys in the settings: remote_servers, ...
+TASK_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _SERVER: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(/[A-Za-z0-9._~-]+)*")
 
 
@@ -52,3 +53,36 @@ def remote_access(tree: Mapping[str, Any]) -> RemoteAccess:
     if min(access.timeout_s, access.max_mb) < 1:
         raise ParameterError("remote_timeout_s and remote_max_mb must be 1 or more.")
     return access
+
+
+@dataclass(frozen=True)
+class RemoteTask:
+    """A task of another server: the server's address as the settings list it, and its name."""
+
+    server: str
+    name: str
+
+
+def addressed(text: str, access: RemoteAccess) -> tuple[RemoteTask, str]:
+    """Split "URL/NAME[:LABEL]" into a task of a server that may be called, and a label.
+
+    Returns
+    -------
+    the task, and the label ("" = all of its labels together)
+
+    Raises
+    ------
+    MaskError
+        The server is not listed, or the name of the task is missing or malformed.
+    """
+    listed = [server for server in access.servers if text.startswith(f"{server}/")]
+    if not listed:
+        raise MaskError(
+            "remote: names a server that the setting remote_servers does not list; have its "
+            "address added there, or use a server that is listed."
+        )
+    server = max(listed, key=len)
+    name, _, label = text.removeprefix(f"{server}/").partition(":")
+    if not TASK_NAME.fullmatch(name):
+        raise MaskError("remote: names no task of the server; write remote:URL/NAME[:LABEL].")
+    return RemoteTask(server, name), label

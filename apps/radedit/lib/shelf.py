@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from pydicom.dataset import Dataset
 from pydicom.uid import SecondaryCaptureImageStorage, SegmentationStorage
 
 from radedit.lib.errors import MaskError, NotFoundError
@@ -25,7 +26,7 @@ from radedit_dicom.conformance import claims_ours
 from radedit_dicom.errors import ArchiveError, DicomError
 from radedit_dicom.film import Film, read_film
 from radedit_dicom.gate import is_phantom
-from radedit_dicom.headers import header
+from radedit_dicom.headers import header, headers
 from radedit_dicom.label_segmentation import About, LabelNote, build_label, note_of
 from radedit_dicom.parsing import parse
 from radedit_dicom.segment_reader import read_segmentation
@@ -141,6 +142,22 @@ class Shelf:
         path = self._cache.path_of(self.film(uid))
         self._cache.trim(self.limit_bytes)
         return path
+
+    def header(self, uid: str) -> Dataset | None:
+        """Give the header of a film without fetching it; None = the archive tells none.
+
+        Raises
+        ------
+        NotFoundError, ArchiveError
+            As in `film`.
+        NotDicomError
+            What was fetched before cannot be parsed.
+        """
+        film = self.film(uid)
+        path = self._cache.held(film)
+        if path is not None:
+            return parse(path, pixels=False)
+        return headers(self.archive, [film]).get(film.sop_instance_uid)
 
     def labels(self, uid: str) -> dict[str, Label]:
         """Give the newest label of each tag that a film has; edits' masks are none.

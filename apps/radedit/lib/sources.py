@@ -9,15 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from radedit.lib.archived import archived_mask
-from radedit.lib.errors import MaskError, NotFoundError
+from radedit.lib.errors import MaskError
 from radedit.lib.lungs import segment_heart, segment_lungs
 from radedit.lib.mask_files import read_mask
-from radedit.lib.remote import addressed, remote_masks
-from radedit.lib.remote_access import RemoteAccess
+from radedit.lib.mask_names import check_uploaded, known_label, known_task
+from radedit.lib.remote import remote_masks
+from radedit.lib.remote_access import RemoteAccess, addressed
 from radedit_dicom.archive import Archive
 from radedit_dicom.film import Film
 from radedit_dicom.pixels import to_display
-from radedit_dicom.vocabulary import plain_label
 
 Mask = NDArray[np.bool_]
 Task = Callable[[Film], Mapping[str, Mask]]
@@ -98,17 +98,13 @@ class FilmSources:
                 return self._from_archive(name)
             case "file":
                 return read_mask(name, self.film)
-            case "uploaded" if name in self.uploaded:
-                return self.uploaded[name]
             case "uploaded":
-                raise NotFoundError(f"no mask named '{name}' came with this request.")
+                check_uploaded(name, self.uploaded)
+                return self.uploaded[name]
         raise MaskError(f"there is no source '{kind}:'; use a shape, task:, file: or an upload.")
 
     def _from_task(self, name: str) -> Mask:
-        task, _, label = name.partition(":")
-        if task not in self.tasks:
-            known = ", ".join(sorted(self.tasks))
-            raise NotFoundError(f"there is no mask task '{task}'; known tasks are {known}.")
+        task, label = known_task(name, self.tasks)
         if task not in self._results:
             self._results[task] = self.tasks[task](self.film)
         return _labelled(self._results[task], task, label)
@@ -133,10 +129,4 @@ def _labelled(labels: Mapping[str, Mask], task: str, label: str) -> Mask:
     """Give one label of a task's result, in any spelling of it, or all of them together."""
     if not label:
         return np.asarray(np.logical_or.reduce(list(labels.values())))
-    if label not in labels:
-        same = [name for name in labels if plain_label(name) == plain_label(label)]
-        label = same[0] if len(same) == 1 else label
-    if label not in labels:
-        known = ", ".join(sorted(labels))
-        raise NotFoundError(f"the task {task} has no label '{label}'; its labels are {known}.")
-    return labels[label]
+    return labels[known_label(label, task, labels)]

@@ -113,7 +113,7 @@ def test_masks_of_a_job_are_uploads_shapes_and_tasks_but_no_files_of_the_server(
     assert case.film.shape == read_film(studies / "film.dcm").shape
     with pytest.raises(MaskError, match="refused over REST"):
         case.sources.mask("file", "/etc/passwd")
-    with pytest.raises(NotFoundError, match="came with this request"):
+    with pytest.raises(NotFoundError, match="no mask named 'a'"):
         case.sources.mask("uploaded", "a")
     with pytest.raises(NotFoundError, match="heart_segmentation, lung_segmentation"):
         case.sources.mask("task", "none")

@@ -60,6 +60,19 @@ def test_the_example_routes_are_sound(tmp_path: Path, name: str) -> None:
         ('action = "edit"\nto = ["qa"]\nprompt = "x"\nsteps = 0\n', "steps is 0"),
         ('action = "edit"\nto = ["qa"]\nprompt = "x"\nmodel = "none"\n', "none"),
         ('action = "edit"\nto = ["qa"]\nprompt = "x"\nedit_mask = "circle:1"\n', "mask"),
+        (
+            'action = "edit"\nto = ["qa"]\nprompt = "x"\nedit_mask = "task:lungs"\n',
+            "no mask task 'lungs'",
+        ),
+        (
+            'action = "edit"\nto = ["qa"]\nprompt = "x"\nkeep_mask = "task:heart_segmentation:m"\n',
+            "no label 'm'",
+        ),
+        (
+            'action = "edit"\nto = ["qa"]\nprompt = "x"\nedit_mask = "remote:http://a/b"\n',
+            "remote_servers",
+        ),
+        ('action = "edit"\nto = ["qa"]\nprompt = "x"\nedit_mask = "uploaded:a"\n', "named 'a'"),
         ('action = "edit"\nto = ["qa"]\nprompt = "x"\nrun = "rm"\n', "no parameter 'run'"),
         ('action = "edit"\nto = ["qa"]\nprompt = "x"\nstudy = "old"\n', "study must be"),
         ('action = "stress"\nsuite = "manifestation"\n', "needs 'out'"),

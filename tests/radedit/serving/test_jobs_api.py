@@ -6,8 +6,10 @@ import base64
 import io
 import json
 import threading
+from pathlib import Path
 from typing import Any
 
+import pydicom
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
@@ -21,10 +23,22 @@ from radedit.lib.serving.jobs_api import SAY_S, prompt_list
 from radedit.lib.serving.submission import job_request, parsed
 
 
-def png(size: tuple[int, int] = (8, 8)) -> str:
+def png(size: tuple[int, int] = (8, 8), value: int = 255) -> str:
     stream = io.BytesIO()
-    Image.new("L", size, 255).save(stream, "png")
+    Image.new("L", size, value).save(stream, "png")
     return base64.b64encode(stream.getvalue()).decode()
+
+
+def cut_off_png() -> str:
+    """A PNG of which nothing but the signature has come."""
+    return base64.b64encode(b"\x89PNG\r\n\x1a\n").decode()
+
+
+@pytest.fixture(scope="session")
+def film_size(rg1: Path) -> tuple[int, int]:
+    """Give the served film's columns and rows, as pictures have them."""
+    header = pydicom.dcmread(rg1, stop_before_pixels=True)
+    return int(header.Columns), int(header.Rows)
 
 
 def test_a_request_is_a_job_and_the_same_request_is_the_same_job(
@@ -48,8 +62,11 @@ def test_a_film_is_named_by_its_uid_too(client: TestClient, film: str, film_uid:
     assert client.get("/radedit/images?sop_instance_uid=1.2.3").status_code == 404
 
 
-def test_masks_come_with_the_request_and_do_not_go_back_out(client: TestClient, film: str) -> None:
-    body = {"image": film, "prompt": "Mass", "edit_mask": "uploaded:a", "masks": {"a": png()}}
+def test_masks_come_with_the_request_and_do_not_go_back_out(
+    client: TestClient, film: str, film_size: tuple[int, int]
+) -> None:
+    masks = {"a": png(film_size)}
+    body = {"image": film, "prompt": "Mass", "edit_mask": "uploaded:a", "masks": masks}
     job = client.post("/radedit/jobs", json=body).json()
     assert len(job["request"]["masks"]["a"]) == 64
     assert body["masks"]["a"] not in json.dumps(job)
@@ -205,13 +222,49 @@ def test_a_request_read_from_json_is_the_request_that_is_queued() -> None:
         ({"prompt": "Quidditch in the left lung"}, 400, "does not know: Quidditch"),
         ({"prompt": "Left pneumothorax", "invert_prompt": "Quidditch"}, 400, "inversion prompt"),
         ({"prompt": "No finding " * 200}, 400, "tokens long"),
-        ({"prompt": "Left pneumothorax", "edit_mask": "uploaded:edit"}, 400, "did not come with"),
+        (
+            {"prompt": "Left pneumothorax", "edit_mask": "uploaded:edit"},
+            404,
+            "no mask named 'edit'",
+        ),
         (
             {"prompt": "Left pneumothorax", "edit_mask": "box:0,0,9,9 - dilate(uploaded:a, 3px)"},
-            400,
-            "'uploaded:a' did not come with",
+            404,
+            "no mask named 'a'",
         ),
-        ({"prompt": "Left pneumothorax", "keep_mask": "task:lungs"}, 404, "no task 'lungs'"),
+        ({"prompt": "Left pneumothorax", "keep_mask": "task:lungs"}, 404, "no mask task 'lungs'"),
+        ({"prompt": "Mass", "film_text": "No Quidditch"}, 400, "film text"),
+        ({"prompt": "Mass", "edit_mask": "task:lung_segmentation:middle"}, 404, "no label 'mid"),
+        ({"prompt": "Mass", "keep_mask": "~task:heart_segmentation:left"}, 404, "no label 'left"),
+        ({"prompt": "Mass", "edit_mask": "remote:http://other:8000/lungs"}, 400, "remote_servers"),
+        (
+            {"prompt": "Mass", "edit_mask": "dilate(task:lung_segmentation, 4mm)"},
+            400,
+            "states no pixel spacing",
+        ),
+        ({"prompt": "Mass", "edit_mask": "box:90000,0,90099,99"}, 400, "edit mask is empty"),
+        ({"prompt": "Mass", "edit_mask": "ellipse:-50,50,20,20"}, 400, "edit mask is empty"),
+        ({"prompt": "Mass", "keep_mask": "box:-9,-9,0,0"}, 400, "keep mask is empty"),
+        (
+            {"prompt": "Mass", "edit_mask": "task:lung_segmentation - box:-1,-1,90000,90000"},
+            400,
+            "edit mask is empty",
+        ),
+        (
+            {"prompt": "Mass", "edit_mask": "box:9,9,50,50", "keep_mask": "box:0,0,99,99"},
+            400,
+            "wholly inside the keep mask",
+        ),
+        (
+            {"prompt": "Mass", "edit_mask": "uploaded:a", "masks": {"a": png((8, 8))}},
+            400,
+            "the mask 'a' has 8 x 8 pixels and the film",
+        ),
+        (
+            {"prompt": "Mass", "edit_mask": "uploaded:a", "masks": {"a": cut_off_png()}},
+            400,
+            "the mask 'a' cannot be read as a PNG",
+        ),
     ],
 )
 def test_what_would_fail_for_certain_is_refused_before_it_is_queued(
@@ -222,3 +275,30 @@ def test_what_would_fail_for_certain_is_refused_before_it_is_queued(
     assert answer.status_code == status, answer.text
     assert said in answer.json()["detail"]
     assert client.get("/radedit/jobs?limit=1000").json()["jobs"] == before
+
+
+@pytest.mark.parametrize("which", ["edit_mask", "keep_mask"])
+def test_an_empty_mask_is_refused_before_it_is_queued(
+    client: TestClient, film: str, film_size: tuple[int, int], which: str
+) -> None:
+    before = client.get("/radedit/jobs?limit=1000").json()["jobs"]
+    body = {"image": film, "prompt": "Mass", which: "uploaded:a", "masks": {"a": png(film_size, 0)}}
+    answer = client.post("/radedit/jobs", json=body)
+    assert (answer.status_code, "mask is empty" in answer.json()["detail"]) == (400, True)
+    assert client.get("/radedit/jobs?limit=1000").json()["jobs"] == before
+
+
+@pytest.mark.parametrize(
+    "masks",
+    [
+        {"edit_mask": "task:lung_segmentation:Left - box:0,0,9,9"},
+        {"edit_mask": "box:0,0,9,9 + box:90000,0,90099,99"},  # one of them lies on the film
+        {"edit_mask": "~seg:Mass", "keep_mask": "task:heart_segmentation"},
+        {"edit_mask": "dilate(task:heart_segmentation:heart, 4px)", "film_text": "No finding"},
+    ],
+)
+def test_what_only_the_worker_can_know_is_queued(
+    client: TestClient, film: str, masks: dict[str, str]
+) -> None:
+    answer = client.post("/radedit/jobs", json={"image": film, "prompt": "Mass", **masks})
+    assert answer.status_code in (200, 202), answer.text

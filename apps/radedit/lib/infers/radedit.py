@@ -24,9 +24,11 @@ from radedit.lib.infers.request import (
     text,
     uploaded_masks,
 )
-from radedit.lib.infers.task_masks import mask_tasks
+from radedit.lib.infers.task_masks import known_tasks, mask_tasks
+from radedit.lib.mask_names import KnownNames
 from radedit.lib.parameters import PARAMETERS, ParameterRange
 from radedit.lib.pipeline import Editor
+from radedit.lib.prompt_check import PromptCheck
 from radedit_dicom.archive import Archive
 from radedit_dicom.folder import FolderArchive
 from radedit_dicom.objects import StudyMode
@@ -68,6 +70,7 @@ class RadEdit(InferTask):
         tasks: Mapping[str, InferTask] | None = None,
     ) -> None:
         self._editor = editor
+        self._prompts = PromptCheck(editor.settings)
         self._tasks = {} if tasks is None else tasks
         self._studies = studies
         self._output = output
@@ -154,6 +157,7 @@ class RadEdit(InferTask):
         self._outboxes[study_mode].check_writable()
         wanted = self._request(request)
         self._editor.parameters(wanted)
+        self._check_names(wanted, request)
         film = read_film(film_path(request))
         self._outboxes[study_mode].check_film(film)
         sources = UploadSources(
@@ -187,6 +191,16 @@ class RadEdit(InferTask):
             model=text(request, "edit_model"),
             parameters=given(request, PARAMETERS),
         )
+
+    def _check_names(self, wanted: EditRequest, request: Mapping[str, Any]) -> None:
+        """Refuse words and masks that are not known, before a film is read or a model loaded."""
+        self._prompts.check(wanted.model, wanted.prompt, wanted.invert_prompt, wanted.film_text)
+        masks = request.get("masks")
+        sent = set(map(str, masks)) if isinstance(masks, dict) else set()
+        uploaded = {*sent, "label"} if request.get("label") else sent
+        names = KnownNames(known_tasks(self._tasks), uploaded, self._editor.settings.remotes)
+        names.check(wanted.edit_mask)
+        names.check(wanted.keep_mask)
 
     def _answer(self, delivered: Delivered) -> dict[str, Any]:
         """Give the summary; of files, each path from the output folder on."""

@@ -158,7 +158,7 @@ def _decoded(name: str, value: Any, film: Film) -> Mask:
         data = base64.b64decode(value, validate=True)
     except (TypeError, ValueError) as error:
         raise MaskError(f"the mask '{name}' is no PNG file in base64; encode it anew.") from error
-    return read_png(io.BytesIO(data), name, film)
+    return read_png(io.BytesIO(data), name, film.shape)
 
 
 def film_path(request: Mapping[str, Any]) -> Path:

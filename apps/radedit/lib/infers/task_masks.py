@@ -15,6 +15,7 @@ from monailabel.interfaces.tasks.infer_v2 import InferTask
 from radedit.lib.errors import MaskError, RadEditError, SourceError
 from radedit.lib.infers.request import first
 from radedit.lib.mask_files import label_numbers, read_labels
+from radedit.lib.mask_names import EMBEDDED_LABELS
 from radedit.lib.sources import EMBEDDED_TASKS, Mask, Task
 from radedit_dicom.errors import DicomError
 from radedit_dicom.film import Film
@@ -46,6 +47,21 @@ def mask_tasks(
         if name not in without
     }
     return {**offered, **EMBEDDED_TASKS}
+
+
+def known_tasks(tasks: Mapping[str, InferTask]) -> dict[str, Collection[str] | None]:
+    """Give the labels of a server's tasks, as far as they are known before a task has run.
+
+    Returns
+    -------
+    by name, as `mask_names.KnownNames` takes them
+    """
+    stated = {
+        name: label_numbers(task.labels).keys() or None
+        for name, task in tasks.items()
+        if name != "radedit"
+    }
+    return {**stated, **EMBEDDED_LABELS}
 
 
 def _run(name: str, task: InferTask, image: Path, film: Film) -> Mapping[str, Mask]:

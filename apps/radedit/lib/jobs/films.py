@@ -78,7 +78,7 @@ class Films:
         sources = UploadSources(
             film,
             tasks=self._tasks(path),
-            uploaded={name: read_png(io.BytesIO(png), name, film) for name, png in pngs},
+            uploaded={name: read_png(io.BytesIO(png), name, film.shape) for name, png in pngs},
             archive=self.place.archive,
             remotes=self.settings.remotes,
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from radedit.lib.errors import ParameterError, RadEditError
-from radedit.lib.mask_grammar import parse
+from radedit.lib.mask_names import EMBEDDED_LABELS, KnownNames
 from radedit.lib.parameters import PARAMETERS, validate_parameters
 from radedit.lib.settings import Settings, load_settings
 from radedit_dicom.compression import SYNTAXES
@@ -52,6 +52,7 @@ def checker(settings: Settings) -> Callable[[Action], None]:
     settings : Settings
         Its models and their defaults.
     """
+    names = KnownNames(EMBEDDED_LABELS, (), settings.remotes)
 
     def check(action: Action) -> None:
         try:
@@ -60,8 +61,7 @@ def checker(settings: Settings) -> Callable[[Action], None]:
                 defaults = settings.defaults_for(given.get("model"))
                 validate_parameters(given["parameters"], defaults)
                 for name in ("edit_mask", "keep_mask"):
-                    if name in given:
-                        parse(given[name])
+                    names.check(given.get(name))
             elif action.kind == "stress":
                 _check_stress(action.settings)
         except RadEditError as error:

@@ -17,10 +17,11 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from radedit.lib.app import RadEditApp
 from radedit.lib.errors import JobStateError, NotFoundError
+from radedit.lib.infers.task_masks import known_tasks
 from radedit.lib.jobs.checks import plan_of
 from radedit.lib.jobs.model import Job, State
 from radedit.lib.jobs.queue import JobQueue
-from radedit.lib.serving.checks import PromptCheck, check_masks
+from radedit.lib.serving.checks import JobCheck
 from radedit.lib.serving.config import Limits
 from radedit.lib.serving.films import Films
 from radedit.lib.serving.metrics import Metrics
@@ -87,13 +88,12 @@ def create_router(place: JobsPlace) -> APIRouter:
 
 
 def _add_submission(router: APIRouter, place: JobsPlace) -> None:
-    prompts = PromptCheck(place.app.editor.settings)
+    checks = JobCheck(place.app.editor.settings, place.app.place)
 
     def submitted(body: bytes, user: str) -> tuple[Job, bool]:
         wanted = job_request(parsed(body), place.limits, place.films.find, user)
         plan_of(wanted, place.app.editor.settings)
-        prompts.check(wanted)
-        check_masks(wanted, {task["name"] for task in _mask_tasks(place.app)})
+        checks.check(wanted, known_tasks(place.app.tasks))
         return place.queue.submit(wanted)
 
     @router.post(

@@ -10,7 +10,7 @@ from typing import Any, Final
 from radedit.lib.errors import MaskError, ParameterError
 from radedit.lib.jobs.checks import MODES
 from radedit.lib.jobs.model import JobRequest
-from radedit.lib.mask_grammar import Difference, Dilated, Inverse, Node, Source, Union, parse
+from radedit.lib.mask_grammar import parse, sources_of
 from radedit.lib.parameters import PARAMETERS
 from radedit.lib.serving.config import MB, Limits
 from radedit_dicom.uids import is_uid
@@ -107,7 +107,7 @@ def job_request(
     texts = {name: _text(values, name) for name in TEXTS}
     for name in ("edit_mask", "keep_mask"):
         if texts[name]:
-            _refuse_files(parse(texts[name]))
+            _refuse_files(texts[name])
     image, uid = _text(values, "image"), _text(values, "sop_instance_uid")
     if bool(image) == bool(uid):
         raise ParameterError("Name the film by image or by sop_instance_uid, one of them.")
@@ -145,18 +145,12 @@ def _text(values: Mapping[str, Any], name: str) -> str:
     return value
 
 
-def _refuse_files(node: Node) -> None:
-    match node:
-        case Source(kind="file"):
-            raise MaskError(
-                "file: names a file of the server and is refused over the network; send the mask "
-                "in masks and name it uploaded:NAME."
-            )
-        case Union(left, right) | Difference(left, right):
-            _refuse_files(left)
-            _refuse_files(right)
-        case Inverse(inner) | Dilated(inner):
-            _refuse_files(inner)
+def _refuse_files(expression: str) -> None:
+    if any(source.kind == "file" for source in sources_of(parse(expression))):
+        raise MaskError(
+            "file: names a file of the server and is refused over the network; send the mask "
+            "in masks and name it uploaded:NAME."
+        )
 
 
 def _masks(encoded: Any, limits: Limits) -> dict[str, bytes]:

@@ -16,8 +16,8 @@ from radedit.lib.errors import (
     VictimGoneError,
     VictimPassingError,
 )
-from radedit.lib.remote import RemoteAnswer, RemoteTask, addressed, remote_answer
-from radedit.lib.remote_access import RemoteAccess, remote_access
+from radedit.lib.remote import RemoteAnswer, remote_answer
+from radedit.lib.remote_access import RemoteAccess, RemoteTask, addressed, remote_access
 from radedit.lib.victims.about import About
 from radedit.lib.victims.asking import asked
 from radedit.lib.victims.preprocessing import checked
