@@ -60,6 +60,21 @@ def test_union_difference_and_inverse_follow_boolean_algebra(a: str, b: str) -> 
     np.testing.assert_array_equal(draw(f"~~{a}"), x)
 
 
+@given(expressions, st.sets(st.sampled_from(["task", "seg", "file", "remote"])))
+def test_an_expression_lies_between_its_bounds_whatever_is_known_of_its_sources(
+    text: str, asked: set[str]
+) -> None:
+    def known(kind: str, name: str) -> Mask | None:
+        return Drawn().mask(kind, name) if kind in asked else None
+
+    least, most = masks.bounds(parse(text), FRAME, known)
+    mask = draw(text)
+    assert (least <= mask).all()
+    assert (mask <= most).all()
+    if len(asked) == 4 and "dilate" not in text:
+        np.testing.assert_array_equal(least, most)
+
+
 @given(expressions, st.integers(0, 6))
 def test_dilation_grows_by_exactly_the_euclidean_distance(text: str, amount: int) -> None:
     inner = draw(text)

@@ -10,12 +10,14 @@ import pytest
 from pydicom.dataset import Dataset
 
 from radedit.lib.pipeline import Editor
-from radedit.lib.routing.dry_run import explain_files, explain_stored
+from radedit.lib.routing.dry_run import check_words, explain_files, explain_stored
 from radedit.lib.routing.edits import EditStep
 from radedit.lib.routing.settings import load_route
+from radedit.lib.settings import load_settings
 from radedit_dicom.errors import DicomError
 from radedit_dicom.readback import part10
 from radedit_dicom.router.audit import Audit
+from radedit_dicom.router.errors import RouteError
 from radedit_dicom.router.journal import Journal
 from radedit_dicom.router.outbox import Patience
 from radedit_dicom.router.spool import Spool
@@ -81,6 +83,20 @@ def test_a_film_that_the_gate_refuses_is_told_with_its_rule_and_its_reason(
             EditStep(spool, journal, Editor()).run(job)
         assert str(caught.value) == told["refused"]
     journal.close()
+
+
+@pytest.mark.parametrize("name", ["prompt", "invert_prompt", "film_text"])
+def test_a_dry_run_refuses_a_route_whose_words_the_model_does_not_know(
+    tmp_path: Path, name: str
+) -> None:
+    texts = {"prompt": "Mass", name: "Quidditch"}
+    given = "\n".join(f'{key} = "{text}"' for key, text in texts.items())
+    kept = [line for line in ROUTE.splitlines() if not line.startswith("prompt")]
+    at = next(n for n, line in enumerate(kept) if 'action = "edit"' in line)
+    (tmp_path / "night.toml").write_text("\n".join([*kept[: at + 1], given, *kept[at + 1 :]]))
+    route = load_route(tmp_path / "night.toml")
+    with pytest.raises(RouteError, match="does not know: Quidditch"):
+        check_words(route, load_settings())
 
 
 def test_a_film_that_will_be_edited_is_told_without_more(

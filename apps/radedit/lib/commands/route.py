@@ -147,10 +147,12 @@ def _counts(states: dict[str, Any]) -> str:
 
 
 def _explain(config: Path, paths: list[Path], source: str, as_json: bool) -> None:
-    from radedit.lib.routing.dry_run import explain_files, explain_stored
+    from radedit.lib.routing.dry_run import check_words, explain_files, explain_stored
     from radedit.lib.routing.settings import load_route
+    from radedit.lib.settings import load_settings
 
     loaded = load_route(config)
+    check_words(loaded, load_settings())
     told = list(explain_files(loaded, paths, source) if paths else explain_stored(loaded))
     if as_json:
         print_json({"objects": told})

@@ -7,9 +7,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from radedit.lib.errors import RadEditError
+from radedit.lib.prompt_check import PromptCheck
+from radedit.lib.settings import Settings
 from radedit_dicom.errors import DicomError, NotDicomError
 from radedit_dicom.film import read_film
 from radedit_dicom.objects import Destination
+from radedit_dicom.router.errors import RouteError
 from radedit_dicom.router.journal import Journal
 from radedit_dicom.router.part10 import opened
 from radedit_dicom.router.planning import facts_of
@@ -79,6 +83,31 @@ def explain_stored(route: Route) -> Iterator[dict[str, Any]]:
                 yield {"uid": row["uid"], "outcome": f"quarantined: {error}", "rules": []}
     finally:
         journal.close()
+
+
+def check_words(route: Route, settings: Settings) -> None:
+    """Refuse a route whose edits have prompts that their models do not take.
+
+    It is no part of reading a route's file, for it needs a model's tokenizer, and the processes
+    of a route have no room for that.
+
+    Raises
+    ------
+    RouteError
+        Names the words.
+    """
+    prompts = PromptCheck(settings)
+    for action in (each for rule in route.rules for each in rule.actions if each.kind == "edit"):
+        given = action.settings
+        try:
+            prompts.check(
+                given.get("model"),
+                given["prompt"],
+                given.get("invert_prompt", ""),
+                given.get("film_text", ""),
+            )
+        except RadEditError as error:
+            raise RouteError(f"In the route's file, an action of kind edit: {error}") from None
 
 
 def explain(rules: Sequence[Rule], facts: Facts, file: Path) -> dict[str, Any]:
