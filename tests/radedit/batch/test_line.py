@@ -8,6 +8,8 @@ import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,7 @@ from orthanc import Orthanc
 from pydicom.dataset import Dataset
 
 from radedit.lib.batch.cohort import Cohort, Study
+from radedit.lib.batch.journal import Journal
 from radedit.lib.batch.line import Line, Shop
 from radedit.lib.batch.plan import Pace
 from radedit.lib.batch.results import Results
@@ -343,3 +346,24 @@ def test_a_run_that_cannot_say_what_became_of_a_film_ends_with_the_reason(
     line.close()
     with pytest.raises(OSError, match="no room for the journal"):
         ends(line.run)
+
+
+def test_a_film_whose_edit_shows_nothing_new_is_told_with_its_reason_and_not_edited_again(
+    run_line: Run, write_films: Write, tmp_path: Path
+) -> None:
+    source, output = write_films(tmp_path / "films", 1), FolderArchive(tmp_path / "out")
+    dull = replace(REQUEST, parameters={"steps": 2, "guidance": 0.0})  # no prompt is heard
+    rows, line = run_line(source, output, request=dull)
+    assert [row["state"] for row in rows] == ["unchanged"]
+    assert "no change can be seen" in rows[0]["why"]
+    with closing(Journal(tmp_path / "work", {})) as journal:
+        journal.add(rows[0])
+        assert journal.unchanged() == [{"input": rows[0]["input"], "why": rows[0]["why"]}]
+        assert journal.failures() == []
+        known = journal.known()
+    again, line = run_line(source, output, known, request=dull)
+    assert [(row["state"], row["again"], row["why"]) for row in again] == [
+        ("unchanged", True, rows[0]["why"])
+    ]
+    assert line.clock.spent()["edit"].films == 0
+    assert not output.find(Query())

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from radedit.lib.batch.plan import JOURNAL, TABLE
-from radedit.lib.errors import OutputError
+from radedit.lib.errors import NoChangeError, OutputError
 from radedit.lib.json_lines import JsonLines, claimed, written_to
 from radedit.lib.whole_files import replacing
 
@@ -21,6 +21,15 @@ COLUMNS: Final = (
     "input", "film", "state", "why", "edit_id", "study", "sc", "seg", "sr",
     "changed_outside_support", "pixel_sha256",
 )  # fmt: skip
+
+
+#: States of films that need no look at their results, for they have none and never will.
+SETTLED: Final = ("passed over", "unchanged")
+
+
+def state_of(error: Exception) -> str:
+    """Name the state of a film whose edit was not stored: what shows nothing new was made."""
+    return "unchanged" if isinstance(error, NoChangeError) else "failed"
 
 
 class Journal:
@@ -77,10 +86,17 @@ class Journal:
 
     def failures(self) -> list[dict[str, str]]:
         """Name what failed, and why."""
+        return self._reasons("failed")
+
+    def unchanged(self) -> list[dict[str, str]]:
+        """Name the films whose edits show nothing new, and why."""
+        return self._reasons("unchanged")
+
+    def _reasons(self, state: str) -> list[dict[str, str]]:
         return [
             {"input": row["input"], "why": row["why"]}
             for row in self.newest()
-            if row["state"] == "failed"
+            if row["state"] == state
         ]
 
     def write_table(self) -> Path:

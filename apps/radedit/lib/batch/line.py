@@ -18,6 +18,7 @@ from queue import SimpleQueue
 from typing import Any
 
 from radedit.lib.batch.cohort import Ref, Study
+from radedit.lib.batch.journal import SETTLED, state_of
 from radedit.lib.batch.memory import is_out_of_memory, release_memory
 from radedit.lib.batch.plan import Pace
 from radedit.lib.batch.results import Results
@@ -197,7 +198,7 @@ class Line:
         return list(choice.chosen)
 
     def _is_settled(self, row: Row) -> bool:
-        if row["state"] == "passed over":
+        if row["state"] in SETTLED:
             return True
         with self.clock.busy("fetch"):
             return row["state"] != "failed" and self.shop.results.still_there(row)
@@ -261,8 +262,7 @@ class Line:
         release_memory()
         if self._size == 1:
             why = "the memory of the device does not suffice for this edit; take a smaller model."
-            self._end(batch[0].given, batch[0].ref, {"state": "failed", "why": why})
-            return
+            return self._end(batch[0].given, batch[0].ref, {"state": "failed", "why": why})
         self._size = (self._size + 1) // 2
         for first in range(0, len(batch), self._size):
             self._edit(batch[first : first + self._size])
@@ -278,8 +278,8 @@ class Line:
 
     def _edited(self, prepared: list[Prepared]) -> list[Edited]:
         """Edit in one shape, since kernels choose by it: the last film fills the empty places."""
-        full = prepared + prepared[-1:] * (self._size - len(prepared))
-        return self.shop.editor.edit_batch(full)[: len(prepared)]
+        empty = self._size - len(prepared)
+        return self.shop.editor.edit_batch(prepared + prepared[-1:] * empty)[: len(prepared)]
 
     # Storing
 
@@ -293,7 +293,7 @@ class Line:
                 row = {"state": "edited", **self.shop.results.row(delivered)}
                 del delivered
             except Exception as error:  # the outermost edge of one film
-                row = {"state": "failed", "why": sentence(error)}
+                row = {"state": state_of(error), "why": sentence(error)}
             given, ref = waiting.given, waiting.ref
             del waiting, edited  # before the seat is free, so that the pixels are
             self._end(given, ref, row)

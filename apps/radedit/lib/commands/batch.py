@@ -147,11 +147,12 @@ def _tell(journal: Journal, account: Account, stopped: bool, as_json: bool) -> N
     from radedit.lib.batch.plan import SUMMARY
     from radedit.lib.batch.summary import lines, write
 
-    counts, failures = journal.counts(), journal.failures()
+    counts, failures, unchanged = journal.counts(), journal.failures(), journal.unchanged()
     table = journal.write_table()
     figures = account.as_json()
     summary: dict[str, Any] = {
-        "counts": counts, "stopped": stopped, "failed": failures, **figures, "table": str(table),
+        "counts": counts, "stopped": stopped, "failed": failures, "unchanged": unchanged,
+        **figures, "table": str(table),
     }  # fmt: skip
     write(summary, journal.folder / SUMMARY)
     if as_json:
@@ -159,6 +160,8 @@ def _tell(journal: Journal, account: Account, stopped: bool, as_json: bool) -> N
     else:
         for row in failures:
             print(f"failed  {row['input']}: {row['why']}")
+        for row in unchanged:
+            print(f"unchanged  {row['input']}: {row['why']}")
         for line in lines(counts, figures):
             print(line)
         print(f"outcomes in {table}")
