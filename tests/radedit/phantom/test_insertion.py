@@ -16,7 +16,7 @@ from radedit.lib.cli import app
 from radedit.lib.errors import FilmError, ParameterError
 from radedit.lib.phantom import response
 from radedit.lib.phantom.chest import heart_mask, lung_zones
-from radedit.lib.phantom.devices import Device
+from radedit.lib.phantom.devices import DEVICES, Device
 from radedit.lib.phantom.findings import Finding
 from radedit.lib.phantom.inserted_findings import INSERTED
 from radedit.lib.phantom.insertion import HALO_MM, Insertion, Site, insert, look_at
@@ -89,6 +89,26 @@ def test_masks_of_findings_lie_in_the_lungs(site: Site, kind: str) -> None:
     made = put(site, kind)
     lungs = site.chest.pleura["left"] | site.chest.pleura["right"]
     assert not made.masks[kind][~binary_dilation(lungs, iterations=2)].any()
+
+
+@pytest.mark.parametrize("kind", DEVICES)
+def test_a_device_whitens_its_mask_and_lies_where_such_a_thing_lies(site: Site, kind: str) -> None:
+    made = insert(site, [], [Device(kind, "right", 7)])
+    mask, chest = made.masks[kind], site.chest
+    pixel = chest.rays.view.spacing / chest.rays.view.magnification
+    far = distance_transform_edt(~mask) * pixel > HALO_MM + pixel
+    assert np.array_equal(made.image[far], site.display[far])
+    assert float((made.image - site.display)[mask].mean()) > 0.005
+    lateral = chest.x - chest.body.midline
+    if kind == "endotracheal tube":
+        assert np.abs(lateral[mask & (chest.y > chest.body.lung_top)]).max() < 20
+        assert chest.y[mask].max() < chest.body.carina_y
+    elif kind == "chest drain":
+        assert lateral[mask].max() < 0
+        assert (mask & chest.pleura["right"]).sum() > 0.3 * mask.sum()
+    elif kind == "pacemaker":
+        assert lateral[mask].min() < -60
+        assert (mask & chest.heart).any()
 
 
 def test_attenuation_of_two_insertions_adds(site: Site) -> None:
@@ -218,7 +238,9 @@ def test_the_command_writes_a_synthetic_film_its_masks_and_a_row_and_leaves_the_
     masks = read_segmentation(dcmread(folder / "film-masks.dcm"), made)
     assert set(masks) == {"pneumothorax", "chest drain"}
     changed = made.stored != film.stored
-    near = binary_dilation(np.logical_or(*masks.values()), iterations=round(1.3 * HALO_MM))
+    view = read_source(small).site.chest.rays.view
+    far = distance_transform_edt(~np.logical_or(*masks.values()))
+    near = far * view.spacing / view.magnification < HALO_MM + 1
     assert changed.any()
     assert not changed[~near].any()
     assert (folder / "before-after.png").exists()

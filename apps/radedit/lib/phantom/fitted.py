@@ -26,6 +26,7 @@ DEPTH = 0.80  # of the inner cage against its width, as in the phantom
 BELOW_MM = 5.0  # of lung below its drawn edge
 MEDIAL_MM = 14.0  # over which a lung thins out at its inner edge
 BEHIND_HEART = 0.5  # share of the lung's depth that the heart leaves
+HEART_RIM_MM = 10.0  # over which a heart's depth rises from its border
 GAP = 135.0  # mm from the middle of the chest to the detector
 DISTANCE = 1800.0  # mm from the focal spot to the detector
 
@@ -80,7 +81,8 @@ def fit_chest(outlines: Mapping[str, Mask], spacing_mm: float | None = None) -> 
     body = _body(half_mm, {s: _dome(outlines[s], y) for s in SIDES}, _wide(heart, half_px))
     nothing = np.zeros((rows, cols), "f4")
     depth = _depth(left | right, view, body, y)
-    depth *= np.where(heart, np.float32(BEHIND_HEART), np.float32(1))
+    deep = np.clip(distance_transform_edt(heart) * (spacing / magnification) / HEART_RIM_MM, 0, 1)
+    depth *= (1 - (1 - BEHIND_HEART) * deep).astype("f4")
     return Chest(
         body=body,
         rays=rays,

@@ -2,12 +2,14 @@
 
 The phantom's own (`findings`) lean on a body whose diaphragm and wall are known to the
 millimetre; consolidation, effusion and pneumothorax are drawn here from the outlines instead.
-Nodule, mass, oedema and plates of atelectasis are the phantom's.
+Nodule, mass, oedema and plates of atelectasis are the phantom's. A large heart and a lobe's loss of
+volume move what is there, which no added attenuation does, so they are not among these.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 import numpy as np
 from scipy.ndimage import distance_transform_edt, gaussian_filter
@@ -17,8 +19,6 @@ from radedit.lib.phantom.chest import Chest
 from radedit.lib.phantom.findings import FINDINGS, VISIBLE_MM, Change, Finding, smooth
 from radedit.lib.phantom.fitted import hull
 from radedit.lib.phantom.rays import Map
-
-LOBES = ("upper", "middle", "lower")
 
 
 def inserted(finding: Finding, chest: Chest) -> Change:
@@ -70,7 +70,7 @@ def _consolidation(f: Finding, chest: Chest, rng: np.random.Generator) -> Change
     uneven = 0.55 * smooth(rng, chest, 22) + 0.35 * smooth(rng, chest, 9)
     near = 1 / (1 + np.exp(np.clip((r - 1 - 0.45 * uneven) / 0.17, -40, 40)))
     texture = 0.85 + 0.16 * smooth(rng, chest, 10) + 0.12 * smooth(rng, chest, 3.5)
-    fill = (0.30 + 0.35 * f.extent) * near * np.clip(texture, 0.35, 1.25)
+    fill = (0.24 + 0.30 * f.extent) * near * np.clip(texture, 0.35, 1.25)
     soft = lung * share * np.clip(fill, 0, 1)
     return Change((soft > VISIBLE_MM) & chest.pleura[f.side], soft=np.asarray(soft, "f4"))
 
@@ -81,14 +81,15 @@ def _effusion(f: Finding, chest: Chest, rng: np.random.Generator) -> Change:
     bottom = float(chest.y[space].max())
     dome = chest.body.dome_left if f.side == "left" else chest.body.dome_right
     lateral = np.abs(chest.x - chest.body.midline) / chest.body.cage_half_width
-    level = bottom + (dome - bottom) * min(1.0, 0.35 + 1.3 * f.extent)
-    level = level - 55 * max(0.0, f.extent - 0.4)
+    level = bottom + (dome - bottom) * min(1.0, 0.4 + 1.6 * f.extent)
+    level = level - 85 * max(0.0, f.extent - 0.3)
     climb = (16 + 30 * f.extent) * np.clip(lateral, 0, 1.05) ** 6
     medial = (4 + 8 * f.extent) * np.clip(1 - lateral / 0.35, 0, 1) ** 2
     surface = level - climb - medial + 1.2 * smooth(rng, chest, 45)
     depth = (chest.y - surface) / float(rng.uniform(20, 30))
     fill = np.clip(depth, 0, 1) ** 1.6
-    soft = np.float32(rng.uniform(0.85, 0.97)) * fill * chest.lung[f.side]
+    fill = fill * np.clip((lateral - 0.15) / 0.4, 0, 1)  # the heart leaves it little room
+    soft = np.float32(rng.uniform(0.38, 0.50)) * fill * chest.lung[f.side]
     return Change((soft > VISIBLE_MM) & space, soft=np.asarray(soft, "f4"))
 
 
@@ -129,9 +130,22 @@ def wall_distance(chest: Chest, space: Mask) -> Map:
     return np.asarray(gaussian_filter(far.astype("f4"), 5.0 / pixel), "f4")  # no kinks
 
 
+def _thinner(kind: str, share: float) -> Callable[[Finding, Chest, np.random.Generator], Change]:
+    """The phantom's finding with a share of its fluid, set by eye beside real films."""
+
+    def change(f: Finding, chest: Chest, rng: np.random.Generator) -> Change:
+        whole = FINDINGS[kind](f, chest, rng)
+        soft = None if whole.soft is None else np.asarray(whole.soft * np.float32(share), "f4")
+        return replace(whole, soft=soft)
+
+    return change
+
+
 INSERTED: Mapping[str, Callable[[Finding, Chest, np.random.Generator], Change]] = {
     **FINDINGS,
     "consolidation": _consolidation,
     "effusion": _effusion,
     "pneumothorax": _pneumothorax,
+    "oedema": _thinner("oedema", 0.6),
+    "atelectasis": _thinner("atelectasis", 0.55),
 }

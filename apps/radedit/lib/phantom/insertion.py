@@ -96,7 +96,9 @@ def look_at(
     chest = fit_chest(outlines, spacing_mm)
     lungs = outlines["left"] | outlines["right"]
     valid = np.ones(display.shape, dtype=bool) if valid is None else valid
-    measured = response.measure(display, lungs & valid, outlines["heart"] & valid)
+    measured = response.measure(
+        display, lungs & valid, outlines["heart"] & valid, _abdomen(chest, lungs) & valid
+    )
     return Site(display, valid, chest, measured, _vessels(display, chest, lungs))
 
 
@@ -134,9 +136,11 @@ def insert(
     lost = vessels_lost(chest, list(changes.values())) * site.vessels
     shown = level(site.display)
     blur = site.response.blur_px
-    change = site.response.change(shown, gaussian_filter(gained, blur)) - gaussian_filter(lost, 0.5)
-    everywhere = np.logical_or.reduce(list(masks.values()))
     pixel = chest.rays.view.spacing / chest.rays.view.magnification
+    change = site.response.change(
+        shown, response.as_shown(gaussian_filter(gained, blur), pixel)
+    ) - gaussian_filter(lost, 0.5)
+    everywhere = np.logical_or.reduce(list(masks.values()))
     change = change * _fading(everywhere, pixel) * site.valid
     image = site.display + (grey(shown + change) - grey(shown))
     image = image + _noise(site, image, change, np.random.default_rng([seed, 0x9015E]))
@@ -186,6 +190,15 @@ def vessels_lost(chest: Chest, changes: Sequence[Change]) -> Map:
         if change.air is not None:
             kept = kept * (1 - np.clip(change.air / np.maximum(change.air.max(), 1e-6), 0, 1))
     return np.asarray(1 - kept, "f4")
+
+
+def _abdomen(chest: Chest, lungs: Mask) -> Mask:
+    """What lies 15 to 60 mm under the domes, off the spine and the side wall."""
+    body = chest.body
+    x = np.abs(chest.x - body.midline)
+    under = chest.y - max(body.dome_left, body.dome_right)
+    off = (x > 0.25 * body.cage_half_width) & (x < 0.7 * body.cage_half_width)
+    return np.asarray((under > 15) & (under < 60) & off & ~lungs)
 
 
 def _vessels(display: Map, chest: Chest, lungs: Mask) -> Map:

@@ -5,12 +5,15 @@ a straight part, a shoulder. Assumed is the curve of the phantom's own films
 (`exposure.show`): the logistic one, so that `level`, the logit of the display, is linear in
 optical depth. Its slope is measured on the film: the step from lung to heart is taken as that of
 a usual adult, behind whose heart the detector's signal is `HEART_SIGNAL` of that behind lung
-(docs/phantom.md). Steps of a vendor's equalisation are inside that slope; for what is smaller
-than the heart it is therefore too low rather than too high.
+(docs/phantom.md).
 
-Of the signal behind lung the share `SCATTER` is scatter, which no inserted thing attenuates: what
-is laid over a white part of the film shows less than over lung, and the more is laid the nearer
-the film comes to the white of its abdomen.
+A vendor's equalisation takes from what is as wide as the heart and not from what is small, so a
+wire shows with a steeper slope than the heart does: assumed is the phantom's, of which the share
+`EQUALISED` of the mean over `EQUALISED_MM` is subtracted.
+
+Part of the signal behind lung is scatter, which no inserted thing attenuates: what is laid over a
+white part of the film shows less than over lung, and the more is laid the nearer the film comes
+to the white of its own abdomen, from which the share is measured.
 """
 
 from __future__ import annotations
@@ -27,8 +30,12 @@ from radedit.lib.phantom.body import Mask
 from radedit.lib.phantom.rays import Map
 
 HEART_SIGNAL = 0.23
-SCATTER = 0.11
-LEAST_PRIMARY = 0.3  # share of any signal that is not scatter
+SCATTER = 0.11  # share of the signal behind lung, where the film does not show the abdomen
+SCATTERS = (0.06, 0.20)  # what is believed of a film
+OF_ABDOMEN = 1.1  # of its signal: where a chest filled with water ends
+LEAST_PRIMARY = 0.15  # share of any signal that is not scatter
+EQUALISED, EQUALISED_MM = 0.5, 26.0
+HEART_KEEPS = 1 - EQUALISED * 0.9  # what equalisation leaves of something as wide as a heart
 LEAST_STEP = 0.25  # in level, from lung to heart
 DARKEST = 1 / 512  # display below which the curve is not followed, and 1 minus it above
 NEIGHBOURS = (0.02, 0.80)  # correlation of noise between neighbouring pixels: what is believed
@@ -43,12 +50,14 @@ class Response:
     ----------
     slope : level for one unit of optical depth
     lung : level of open lung, whose signal counts as 1
+    scatter : share of the signal behind lung
     blur_px : standard deviation of the film's unsharpness, in pixels
     greys, noise : float32 [N] each: display, and the noise's standard deviation there
     """
 
     slope: float
     lung: float
+    scatter: float
     blur_px: float
     greys: NDArray[np.float32]
     noise: NDArray[np.float32]
@@ -60,7 +69,7 @@ class Response:
     def change(self, levels: Map, depth: Map) -> Map:
         """What optical depth laid over a film adds to its levels, float32 [R, C]."""
         signal = np.exp((np.float32(self.lung) - levels) / np.float32(self.slope))
-        primary = np.maximum(signal - SCATTER, LEAST_PRIMARY * signal)
+        primary = np.maximum(signal - np.float32(self.scatter), LEAST_PRIMARY * signal)
         after = signal + primary * np.expm1(-depth)
         return np.asarray(self.slope * np.log(signal / after), "f4")
 
@@ -76,13 +85,24 @@ def grey(levels: Map) -> Map:
     return np.asarray(1 / (1 + np.exp(-levels)), "f4")
 
 
-def measure(display: Map, lungs: Mask, heart: Mask) -> Response:
+def as_shown(depth: Map, pixel_mm: float) -> Map:
+    """Optical depth as an equalising display shows it beside the heart's, float32 [R, C].
+
+    Equalisation never turns a sign: beside a thing the film keeps its grey.
+    """
+    mean = gaussian_filter(depth, EQUALISED_MM / pixel_mm)
+    shown = (depth - EQUALISED * mean) / HEART_KEEPS
+    return np.asarray(np.where(depth >= 0, np.maximum(shown, 0), np.minimum(shown, 0)), "f4")
+
+
+def measure(display: Map, lungs: Mask, heart: Mask, abdomen: Mask | None = None) -> Response:
     """Measure a film.
 
     Parameters
     ----------
     display : float32 [R, C], 0 to 1, 1 = white
     lungs, heart : bool [R, C]; what is both counts as heart
+    abdomen : bool [R, C], below the diaphragm; None or empty: its usual scatter is assumed
 
     Raises
     ------
@@ -104,7 +124,12 @@ def measure(display: Map, lungs: Mask, heart: Mask) -> Response:
             "measured (an inverted film, or white lungs); choose a film with aerated lungs."
         )
     greys, noise, blur = _noise(display, lungs | heart)
-    return Response(float(step / -np.log(HEART_SIGNAL)), lung, blur, greys, noise)
+    slope = float(step / -np.log(HEART_SIGNAL))
+    scatter = SCATTER
+    if abdomen is not None and abdomen.any():
+        white = float(np.median(shown[abdomen]))
+        scatter = float(np.clip(OF_ABDOMEN * np.exp((lung - white) / slope), *SCATTERS))
+    return Response(slope, lung, scatter, blur, greys, noise)
 
 
 def _noise(display: Map, where: Mask) -> tuple[NDArray[np.float32], NDArray[np.float32], float]:
