@@ -31,6 +31,11 @@ _LEADING_ZERO = re.compile(
     r"\((0x0020,0x000[de]|0x0008,0x115[05])\) UI .*"
     r" - Leading zeroes in embedded numeric component\(s\)"
 )
+#: A length that it counts in bytes; PS3.5 6.2 counts characters, of which UTF-8 has fewer.
+_LENGTH = re.compile(
+    r"Error - Value invalid for this VR - .* = <(.*)>"
+    r" - Length invalid for this VR = ([0-9]+), expected <= ([0-9]+)"
+)
 _INVALID_VALUE = "Error - Value invalid for this VR - "
 _INVALID_VALUES = "Error - Dicom dataset contains invalid data values for Value Representations"
 #: What dciodvfy quotes may be patient data, save the names of attributes.
@@ -73,8 +78,8 @@ def run_dciodvfy(path: Path) -> list[Finding]:
     Returns
     -------
     list of Finding
-        Its errors and warnings; as ALLOWED those of `_ALLOWED`, and leading zeros in the UIDs of a
-        film, which are the device's.
+        Its errors and warnings; as ALLOWED those of `_ALLOWED`, leading zeros in the UIDs of a
+        film, which are the device's, and lengths that are right in characters.
 
     Raises
     ------
@@ -99,8 +104,8 @@ def run_dciodvfy(path: Path) -> list[Finding]:
     said = (done.stdout + b"\n" + done.stderr).decode("utf-8", "replace")
     lines = [line.strip() for line in said.splitlines()]
     invalid = [line for line in lines if line.startswith(_INVALID_VALUE)]
-    only_zeros = all(map(_LEADING_ZERO.fullmatch, invalid))
-    findings = [found for line in lines if (found := _finding(line, only_zeros)) is not None]
+    all_untrue = all(map(_is_no_invalid_value, invalid))
+    findings = [found for line in lines if (found := _finding(line, all_untrue)) is not None]
     findings = list(dict.fromkeys(findings))
     if done.returncode not in (0, 1) or (done.returncode == 1 and not findings):
         findings.append(
@@ -123,10 +128,18 @@ def dciodvfy_version() -> str:
     return found[1] if found else ""
 
 
-def _finding(line: str, only_zeros: bool) -> Finding | None:
+def _is_no_invalid_value(line: str) -> bool:
+    """Whether a line calls a value invalid that is none, or is the device's."""
+    if found := _LENGTH.fullmatch(line):
+        value, counted, most = found[1], int(found[2]), int(found[3])
+        return len(value.encode()) == counted > most >= len(value)
+    return _LEADING_ZERO.fullmatch(line) is not None
+
+
+def _finding(line: str, all_untrue: bool) -> Finding | None:
     shown = _QUOTED.sub("<...>", line)
-    is_zero = _LEADING_ZERO.fullmatch(line) or (only_zeros and line == _INVALID_VALUES)
-    if is_zero or any(pattern.fullmatch(line) for pattern in _ALLOWED):
+    is_untrue = _is_no_invalid_value(line) or (all_untrue and line == _INVALID_VALUES)
+    if is_untrue or any(pattern.fullmatch(line) for pattern in _ALLOWED):
         return Finding(Severity.ALLOWED, "dciodvfy", shown)
     for severity, word in ((Severity.ERROR, "Error - "), (Severity.WARNING, "Warning - ")):
         if word in line:

@@ -73,3 +73,18 @@ def test_leading_zeros_of_the_films_uids_are_the_devices_and_no_other_value_is(
             objects.sc[name].value = wrong
             assert errors(objects.sc), name
             objects.sc[name].value = right
+
+
+@pytest.mark.filterwarnings("ignore:The (PN|value)")
+def test_lengths_are_of_characters_and_not_of_the_bytes_that_dciodvfy_counts(
+    make_dataset: Callable[..., Dataset], make_edit: Any, errors: Errors
+) -> None:
+    name = "Константинопольский-Верхоянский^Александр"  # 41 characters in 80 bytes
+    film = read_film(make_dataset(SpecificCharacterSet="ISO_IR 192", PatientName=name))
+    capture = make_edit(film, "same")[1].sc
+    assert errors(capture) == []
+    with config.disable_value_validation():
+        capture.PatientName = "Ж" * 65
+    assert any("Length invalid" in finding.sentence for finding in errors(capture))
+    capture.PatientName, capture.StationName = name, "A" * 17
+    assert any("expected <= 16" in finding.sentence for finding in errors(capture))
