@@ -18,6 +18,8 @@ from radedit.lib.plausibility import (
     certainty,
     check_heart,
     check_lungs,
+    check_shape,
+    check_sure,
     check_turn,
     check_whole,
 )
@@ -26,7 +28,6 @@ from radedit_dicom.film import read_film
 
 Mask = NDArray[np.bool_]
 SIDE = 128
-AREA = float(SIDE * SIDE)
 
 
 def ellipse(row: float, col: float, half_height: float, half_width: float) -> Mask:
@@ -38,8 +39,8 @@ RIGHT, LEFT, HEART = ellipse(60, 38, 38, 18), ellipse(60, 90, 38, 18), ellipse(8
 
 
 def test_lungs_and_a_heart_in_their_places_pass() -> None:
-    check_lungs(LEFT, RIGHT, AREA)
-    check_heart(HEART, LEFT, RIGHT, AREA)
+    check_lungs(LEFT, RIGHT)
+    check_heart(HEART, LEFT, RIGHT)
     check_whole(LEFT, LEFT, "left lung")
 
 
@@ -47,6 +48,7 @@ def test_lungs_and_a_heart_in_their_places_pass() -> None:
     ("left", "right", "said"),
     [
         (RIGHT, LEFT, "distance of the lungs' centres"),
+        (ellipse(60, 70, 38, 18), ellipse(60, 18, 38, 18), "middle's place across the film"),
         (ellipse(60, 90, 4, 4), RIGHT, "left lung .* part of the film is 0.00"),
         (LEFT, ellipse(60, 34, 63, 60), "right lung .* part of the film"),
         (ellipse(60, 90, 24, 10), ellipse(60, 34, 58, 24), "smaller lung's part"),
@@ -56,7 +58,7 @@ def test_lungs_and_a_heart_in_their_places_pass() -> None:
 )
 def test_lungs_that_no_patient_has_are_refused(left: Mask, right: Mask, said: str) -> None:
     with pytest.raises(FilmError, match=said) as caught:
-        check_lungs(left, right, AREA)
+        check_lungs(left, right)
     assert str(caught.value).endswith("or draw the mask.")
 
 
@@ -71,7 +73,7 @@ def test_lungs_that_no_patient_has_are_refused(left: Mask, right: Mask, said: st
 )
 def test_a_heart_that_is_not_between_the_lungs_is_refused(heart: Mask, said: str) -> None:
     with pytest.raises(FilmError, match=said):
-        check_heart(heart, LEFT, RIGHT, AREA)
+        check_heart(heart, LEFT, RIGHT)
 
 
 def test_a_piece_of_what_was_drawn_is_refused() -> None:
@@ -94,7 +96,6 @@ def test_certainty_is_of_what_may_be_inside() -> None:
         ([0.8, 0.9, 0.5, 0.5], "lie on its side"),
         ([0.8, 0.5, 0.8 - MARGIN / 2, 0.5], "lie upside down"),
         ([0.8, 0.5, 0.5, 0.9], "lie on its side"),
-        ([LEAST_CERTAIN - 0.01, 0.5, 0.5, 0.5], "not seen surely enough"),
     ],
 )
 def test_a_film_that_shows_lungs_as_surely_when_turned_is_refused(
@@ -103,6 +104,24 @@ def test_a_film_that_shows_lungs_as_surely_when_turned_is_refused(
     check_turn([0.9, 0.6, 0.8, 0.6])
     with pytest.raises(FilmError, match=said):
         check_turn(certainties)
+
+
+def test_a_film_that_has_lost_much_of_its_length_is_refused(turned) -> None:
+    check_shape(100, 81)  # 43 cm x 35 cm, either way
+    check_shape(81, 100)
+    with pytest.raises(FilmError, match=r"0\.60 times as high as it is wide.* cut off"):
+        check_shape(60, 100)
+    dataset = turned(0)
+    values = dataset.pixel_array[: dataset.Rows * 11 // 20]
+    dataset.Rows, dataset.PixelData = values.shape[0], values.tobytes()
+    with pytest.raises(FilmError, match="seems to be cut off"):
+        embedded_lungs(read_film(dataset))
+
+
+def test_lungs_that_are_not_seen_surely_are_refused() -> None:
+    check_sure(LEAST_CERTAIN)
+    with pytest.raises(FilmError, match="not seen surely enough"):
+        check_sure(LEAST_CERTAIN - 0.01)
 
 
 @pytest.fixture

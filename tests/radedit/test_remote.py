@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pydicom.dataset import Dataset
 
 from radedit.lib import masks
-from radedit.lib.errors import MaskError, NotFoundError, SourceError
+from radedit.lib.errors import FilmError, MaskError, NotFoundError, SourceError
 from radedit.lib.mask_grammar import parse
 from radedit.lib.remote_access import RemoteAccess
 from radedit.lib.sources import FilmSources, embedded_lungs
@@ -42,7 +42,8 @@ class Task(InferTask):
 
     def __init__(self, how):
         self.how = how
-        super().__init__(InferType.SEGMENTATION, ["dense", "light"], 2, how)
+        labels = ["left lung", "right lung"] if how == "sides" else ["dense", "light"]
+        super().__init__(InferType.SEGMENTATION, labels, 2, how)
 
     def is_valid(self):
         return True
@@ -59,6 +60,11 @@ class Task(InferTask):
         labels = np.where(pixels > middle, 1, 2).astype(np.uint8)
         if self.how == "small":
             labels = labels[:7, :5]
+        if self.how == "sides":  # as the reader sees the film, not as the patient stands
+            labels = np.zeros(pixels.shape, np.uint8)
+            rows, cols = labels.shape
+            for label, at in ((1, cols // 4), (2, 5 * cols // 8)):
+                labels[rows // 4 : rows * 3 // 4, at : at + cols // 8] = label
         if self.how == "grey":
             labels = pixels.astype(np.float32) / 7
         image = itk.image_from_array(np.ascontiguousarray(labels[:, ::-1]))
@@ -72,7 +78,7 @@ class Peer(MONAILabelApp):
     """All of them."""
 
     def init_infers(self):
-        kinds = ("dense", "fails", "slow", "nothing", "small", "grey")
+        kinds = ("dense", "fails", "slow", "nothing", "small", "grey", "sides")
         tasks = {kind: Task(kind) for kind in kinds}
         return {**tasks, "lung_segmentation": LungSegmentation()}
 
@@ -177,6 +183,13 @@ def test_labels_in_order_and_a_mirrored_answer_come_out_right(
     np.testing.assert_array_equal(found, dense)
     both = f"{peer_server.url}/dense:light + remote:{peer_server.url}/dense:dense"
     assert drawn(both, small, peer_server.url).all()
+
+
+def test_lungs_of_another_server_on_the_wrong_side_are_refused_with_task_and_label(
+    peer_server: Peer, film: Film
+) -> None:
+    with pytest.raises(FilmError, match="label 'left lung' of the task sides cannot be used"):
+        drawn(f"{peer_server.url}/sides:left lung", film, peer_server.url)
 
 
 def test_the_film_is_sent_without_its_identity_once_and_does_not_stay(

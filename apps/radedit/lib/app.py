@@ -21,6 +21,7 @@ from radedit.lib.errors import NotFoundError, ParameterError, RadEditError
 from radedit.lib.infers.bundle import bundles
 from radedit.lib.infers.lung_segmentation import LungSegmentation
 from radedit.lib.infers.radedit import RadEdit
+from radedit.lib.infers.task_masks import check_answer
 from radedit.lib.lungs import WEIGHTS
 from radedit.lib.pipeline import Editor
 from radedit.lib.served import ServedPlace, served_place
@@ -178,6 +179,8 @@ class RadEditApp(MONAILabelApp):
         if save_label:
             check_name("label_tag", tag)
         result: dict[str, Any] | None = super().infer({**request, "image": film}, datastore)
+        if result and (task := request["model"]) != "radedit":
+            check_answer(task, self._infers[task], Path(film), result["file"], result["params"])
         if result and save_label and self._is_listed(image_id, datastore):
             about = {"model": request["model"], "params": result["params"]}
             result["label"] = datastore.save_label(image_id, result["file"], tag, about)

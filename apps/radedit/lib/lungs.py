@@ -17,7 +17,15 @@ from numpy.typing import NDArray
 
 from radedit.lib.errors import CheckpointError, FilmError
 from radedit.lib.geometry import SquareGrid, stretched
-from radedit.lib.plausibility import certainty, check_heart, check_lungs, check_turn, check_whole
+from radedit.lib.plausibility import (
+    certainty,
+    check_heart,
+    check_lungs,
+    check_shape,
+    check_sure,
+    check_turn,
+    check_whole,
+)
 
 CONFIG: dict[str, Any] = {
     "network": "monai.networks.nets.UNet",
@@ -71,47 +79,76 @@ def segment_lungs(
         No lung was found, the film lies turned, or what was found cannot be lungs
         (`plausibility`).
     """
+    check_shape(*display.shape)
     grid = SquareGrid(display.shape[0], display.shape[1], int(CONFIG["image_size"]))
     image = grid.down(stretched(display, valid)[0])
-    drawn = [logits_of(_network(), np.rot90(image, quarters)) for quarters in range(4)]
+    drawn = _of_each_turn(image)
     small = {
         label: largest_region(channel > 0)
         for label, channel in zip(CONFIG["labels"], drawn[0], strict=True)
     }
     if not small["left"].any() or not small["right"].any():
         raise FilmError("lung_segmentation found no lung on one side of this film; draw the mask.")
-    check_turn([certainty(logits[:2]) for logits in drawn])
+    certainties = [certainty(logits[:2]) for logits in drawn]
+    check_turn(certainties)
+    check_sure(certainties[0])
     for index, side in enumerate(("left", "right")):
         check_whole(small[side], drawn[0][index] > 0, f"{side} lung")
-    check_lungs(small["left"], small["right"], _film_area(grid))
+    check_lungs(_on_film(small["left"], grid), _on_film(small["right"], grid))
     left, right, heart = (largest_region(grid.up(channel) > 0) for channel in drawn[0])
     return {"left": left, "right": right, "lungs": left | right, "heart": heart}
 
 
-def segment_heart(
+def segment_chest(
     display: NDArray[np.float32], valid: NDArray[np.bool_] | None = None
-) -> NDArray[np.bool_]:
-    """Segment the heart of a frontal film; parameters and errors as of `segment_lungs`.
-
-    Returns
-    -------
-    bool [rows, cols]
+) -> dict[str, NDArray[np.bool_]]:
+    """Segment as `segment_lungs`, and hold the heart, too, to what it can be.
 
     Raises
     ------
+    CheckpointError
+        The weights are missing.
     FilmError
         Also: no heart was found between the lungs.
     """
     found = segment_lungs(display, valid)
     if not found["heart"].any():
         raise FilmError("heart_segmentation found no heart on this film; draw the mask.")
-    check_heart(found["heart"], found["left"], found["right"], float(display.size))
-    return found["heart"]
+    check_heart(found["heart"], found["left"], found["right"])
+    return found
 
 
-def _film_area(grid: SquareGrid) -> float:
-    """Pixels of the film on the network's square, without what pads it."""
-    return grid.rows * grid.cols / grid.scale**2
+def segment_heart(
+    display: NDArray[np.float32], valid: NDArray[np.bool_] | None = None
+) -> NDArray[np.bool_]:
+    """Segment the heart of a frontal film, bool [rows, cols]; errors as of `segment_chest`."""
+    return segment_chest(display, valid)["heart"]
+
+
+def check_upright(display: NDArray[np.float32], valid: NDArray[np.bool_] | None = None) -> None:
+    """Refuse a film that shows lungs as surely when it is turned; parameters as `segment_lungs`.
+
+    Raises
+    ------
+    CheckpointError
+        The weights are missing.
+    FilmError
+    """
+    check_shape(*display.shape)
+    grid = SquareGrid(display.shape[0], display.shape[1], int(CONFIG["image_size"]))
+    image = grid.down(stretched(display, valid)[0])
+    check_turn([certainty(logits[:2]) for logits in _of_each_turn(image)])
+
+
+def _of_each_turn(image: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Logits of an image, and of the image turned by one to three quarters."""
+    return [logits_of(_network(), np.rot90(image, quarters)) for quarters in range(4)]
+
+
+def _on_film(mask: NDArray[np.bool_], grid: SquareGrid) -> NDArray[np.bool_]:
+    """What lies on the film of a mask on the network's square, without what pads it."""
+    rows, cols = np.nonzero(grid.mask_down(np.ones((grid.rows, grid.cols), bool)))
+    return mask[rows.min() : rows.max() + 1, cols.min() : cols.max() + 1]
 
 
 def logits_of(network: torch.nn.Module, image: NDArray[np.float32]) -> NDArray[np.float32]:

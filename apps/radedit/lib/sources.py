@@ -13,6 +13,7 @@ from radedit.lib.errors import MaskError
 from radedit.lib.lungs import segment_heart, segment_lungs
 from radedit.lib.mask_files import read_mask
 from radedit.lib.mask_names import check_uploaded, known_label, known_task
+from radedit.lib.network_masks import check_network_masks, check_steering
 from radedit.lib.remote import remote_masks
 from radedit.lib.remote_access import RemoteAccess, addressed
 from radedit_dicom.archive import Archive
@@ -86,6 +87,8 @@ class FilmSources:
             The file cannot be read as a mask, or this call has no such source.
         SourceError
             The task or the other server failed, or gave no mask of this film.
+        FilmError
+            What a network drew cannot be what its label says (`network_masks`).
         DicomError
             The archive failed, or its segmentation does not fit the film.
         """
@@ -107,14 +110,26 @@ class FilmSources:
         task, label = known_task(name, self.tasks)
         if task not in self._results:
             self._results[task] = self.tasks[task](self.film)
-        return _labelled(self._results[task], task, label)
+        is_checked = self.tasks[task] is EMBEDDED_TASKS.get(task)
+        return self._usable(task, self._results[task], label, is_checked=is_checked)
 
     def _from_server(self, name: str) -> Mask:
         task, label = addressed(name, self.remotes)
         key = f"{task.server}/{task.name}"
         if key not in self._results:
             self._results[key] = remote_masks(task, self.film, self.remotes)
-        return _labelled(self._results[key], task.name, label)
+        return self._usable(task.name, self._results[key], label)
+
+    def _usable(
+        self, task: str, masks: Mapping[str, Mask], label: str, *, is_checked: bool = False
+    ) -> Mask:
+        """Give what a network drew of a label, or of all ("") together, or refuse it."""
+        wanted = [known_label(label, task, masks)] if label else list(masks)
+        if not is_checked:
+            check_network_masks(task, masks, self.film, wanted)
+        mask = np.logical_or.reduce([masks[name] for name in wanted])
+        check_steering(task, label, mask, self.film)
+        return np.asarray(mask)
 
     def _from_archive(self, name: str) -> Mask:
         if self.archive is None:
@@ -123,10 +138,3 @@ class FilmSources:
                 "file:PATH, or work on an archive."
             )
         return archived_mask(name, self.film, self.archive)
-
-
-def _labelled(labels: Mapping[str, Mask], task: str, label: str) -> Mask:
-    """Give one label of a task's result, in any spelling of it, or all of them together."""
-    if not label:
-        return np.asarray(np.logical_or.reduce(list(labels.values())))
-    return labels[known_label(label, task, labels)]

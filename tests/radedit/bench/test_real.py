@@ -12,10 +12,12 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from radedit.lib import plausibility
 from radedit.lib.bench.real import TASKS, read_films, shown
 from radedit.lib.cli import app
 from radedit.lib.errors import NotFoundError
 from radedit.lib.phantom.world import World, draw_patient, render
+from radedit.lib.plausibility import Limits
 
 PLAIN = World(normal=1.0)
 
@@ -64,6 +66,18 @@ def test_nothing_changes_outside_and_the_sheet_is_drawn(
     assert "edits" not in found["films"][1]
     with Image.open(found["picture"]) as sheet:
         assert min(sheet.size) > 200
+
+
+def test_a_heart_that_cannot_be_right_is_not_kept_and_its_film_not_edited(
+    folder: Path, small: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RADEDIT_CONFIG", str(small.config))
+    # These phantoms' hearts are sound: the limit is moved to where they are not.
+    monkeypatch.setattr(plausibility, "HEART_DOWN", Limits("its depth", -0.5, -0.4))
+    words = ["bench", "real", str(folder), "--out", str(tmp_path), "--json"]
+    result = CliRunner().invoke(app, words)
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["films"][0]["edits"] == {}
 
 
 def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import itk
 import numpy as np
+import pydicom
 import pytest
 import torch
 from fastapi import HTTPException
@@ -300,6 +301,34 @@ def test_the_app_offers_a_bundle_as_a_task_and_as_a_mask(
     assert (
         "known tasks are heart_segmentation, lung_fields, lung_segmentation" in refused.value.detail
     )
+
+
+def test_neither_an_edit_nor_a_client_is_given_a_bundles_lungs_of_a_film_that_lies_turned(
+    bundle: Path, rg1: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monailabel.config.settings.MONAI_LABEL_DATASTORE_AUTO_RELOAD", False)
+    studies = tmp_path / "studies"
+    studies.mkdir()
+    turned = pydicom.dcmread(rg1)
+    turned.PixelData = np.ascontiguousarray(turned.pixel_array[::-1, ::-1]).tobytes()
+    turned.pop("PatientOrientation", None)
+    turned.save_as(studies / "film.dcm")
+    app = RadEditApp(str(APP), str(studies), {"models": "radedit", "bundles": str(bundle)})
+    before = set(Path(tempfile.gettempdir()).glob("bundle-*"))
+    request = {"model": "lung_fields", "image": "film.dcm"}
+    edit = {"model": "radedit", "image": "film.dcm", "prompt": "right pneumothorax"}
+    for asked in (
+        request,
+        {**request, "save_label": True},
+        {**request, "model": "lung_segmentation"},
+        {**edit, "edit_mask": "task:lung_fields:right"},
+    ):
+        with pytest.raises(HTTPException) as refused:
+            app.infer(asked)
+        assert refused.value.status_code == 422
+        assert "lie upside down" in refused.value.detail
+    assert set(Path(tempfile.gettempdir()).glob("bundle-*")) == before
+    assert app.datastore().get_labels_by_image_id("film.dcm") == {}
 
 
 def test_a_bundle_cannot_take_the_name_of_our_own_task(bundle: Path, tmp_path: Path) -> None:

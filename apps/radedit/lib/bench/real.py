@@ -31,7 +31,7 @@ from radedit.lib.bench.measures import Image, Mask, border_of
 from radedit.lib.cases import EditRequest
 from radedit.lib.errors import FilmError, NotFoundError
 from radedit.lib.geometry import SquareGrid, stretched
-from radedit.lib.lungs import segment_lungs
+from radedit.lib.lungs import segment_chest
 from radedit.lib.pipeline import Editor
 from radedit.lib.sources import FilmSources
 from radedit_dicom.film import Film, read_film
@@ -190,12 +190,12 @@ def look(editor: Editor, model: str | None, film: Film) -> Looked:
     Raises
     ------
     FilmError
-        No lung was found on it.
+        No lung or no heart was found on it, or what was found cannot be right.
     RadEditError
         The model refuses, or its files are missing.
     """
     before = to_display(film)
-    found = segment_lungs(before, ~film.padding)
+    found = segment_chest(before, ~film.padding)
     keep, chest = found["heart"], found["lungs"] | found["heart"]
     images, masks = {"film": before}, {"keep": keep}
     figures: dict[str, dict[str, float | None]] = {}
@@ -242,7 +242,7 @@ def measure(
     Returns
     -------
     one row per film ("name", "unseen", "psnr", "ssim"), and the edits of the shown ones, whose
-    rows have "edits" too; a film without lungs is not shown
+    rows have "edits" too; a film without lungs and a heart that can be right is not shown
 
     Raises
     ------

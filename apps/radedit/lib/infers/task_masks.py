@@ -12,13 +12,14 @@ from typing import Any, Final
 from fastapi import HTTPException
 from monailabel.interfaces.tasks.infer_v2 import InferTask
 
-from radedit.lib.errors import MaskError, RadEditError, SourceError
+from radedit.lib.errors import FilmError, MaskError, RadEditError, SourceError
 from radedit.lib.infers.request import first
 from radedit.lib.mask_files import label_numbers, read_labels
 from radedit.lib.mask_names import EMBEDDED_LABELS
+from radedit.lib.network_masks import check_network_masks
 from radedit.lib.sources import EMBEDDED_TASKS, Mask, Task
 from radedit_dicom.errors import DicomError
-from radedit_dicom.film import Film
+from radedit_dicom.film import Film, read_film
 
 # What MONAI Label's own writer is asked for; a task that has a form of its own keeps it.
 ANSWER: Final = {"result_extension": ".nrrd", "result_dtype": "uint16", "result_compress": True}
@@ -64,6 +65,39 @@ def known_tasks(tasks: Mapping[str, InferTask]) -> dict[str, Collection[str] | N
     return {**stated, **EMBEDDED_LABELS}
 
 
+def check_answer(name: str, task: InferTask, image: Path, result: Any, said: Any) -> None:
+    """Refuse a task's label image, which goes to a client, as a mask from it would be refused.
+
+    That a task found nothing of what is no lung and no heart is an answer.
+
+    Parameters
+    ----------
+    name, task, image : as in `mask_tasks`
+    result, said : what the task gave: the label image's path, removed when it is refused, and
+        its parameters; what is no label image is not looked at
+
+    Raises
+    ------
+    FilmError
+        A lung or heart in it cannot be right.
+    DicomError
+        The film cannot be read.
+    """
+    path = Path(result) if isinstance(result, str) else None
+    if name in EMBEDDED_TASKS or path is None or not path.is_file():
+        return
+    film = read_film(image)
+    try:
+        masks = read_labels(path, _numbers(task, said), film)
+    except MaskError:
+        return
+    try:
+        check_network_masks(name, masks, film, list(masks))
+    except (FilmError, DicomError):
+        path.unlink(missing_ok=True)
+        raise
+
+
 def _run(name: str, task: InferTask, image: Path, film: Film) -> Mapping[str, Mask]:
     """Run one task on a film.
 
@@ -99,12 +133,17 @@ def _labels(name: str, task: InferTask, result: Any, said: Any, film: Film) -> d
         raise SourceError(
             f"the mask task {name} gives no label image, so it is no source of masks."
         )
-    stated = said.get("label_names") if isinstance(said, dict) else None
     try:
-        return read_labels(path, label_numbers(stated) or label_numbers(task.labels), film)
+        return read_labels(path, _numbers(task, said), film)
     except MaskError as error:
         raise SourceError(
             f"the answer of the mask task {name} cannot be used: {str(error).rstrip('.')}."
         ) from error
     finally:
         path.unlink(missing_ok=True)
+
+
+def _numbers(task: InferTask, said: Any) -> dict[str, int]:
+    """Labels to numbers, as an answer states them, or else the task."""
+    stated = said.get("label_names") if isinstance(said, dict) else None
+    return label_numbers(stated) or label_numbers(task.labels)
