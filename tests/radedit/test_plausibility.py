@@ -48,7 +48,7 @@ def test_lungs_and_a_heart_in_their_places_pass() -> None:
     ("left", "right", "said"),
     [
         (RIGHT, LEFT, "distance of the lungs' centres"),
-        (ellipse(60, 70, 38, 18), ellipse(60, 18, 38, 18), "middle's place across the film"),
+        (ellipse(70, 90, 46, 18), ellipse(48, 38, 46, 18), "distance of the lungs' centres, down"),
         (ellipse(60, 90, 4, 4), RIGHT, "left lung .* part of the film is 0.00"),
         (LEFT, ellipse(60, 34, 63, 60), "right lung .* part of the film"),
         (ellipse(60, 90, 24, 10), ellipse(60, 34, 58, 24), "smaller lung's part"),

@@ -189,7 +189,7 @@ def test_lungs_of_another_server_on_the_wrong_side_are_refused_with_task_and_lab
     peer_server: Peer, film: Film
 ) -> None:
     with pytest.raises(FilmError, match="label 'left lung' of the task sides cannot be used"):
-        drawn(f"{peer_server.url}/sides:left lung", film, peer_server.url)
+        drawn(f"{peer_server.url}/sides:left_lung", film, peer_server.url)
 
 
 def test_the_film_is_sent_without_its_identity_once_and_does_not_stay(

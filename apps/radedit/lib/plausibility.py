@@ -58,7 +58,7 @@ class Limits:
 # Of the film's area; of each other; in sides of a square of the film's area.
 LUNG_AREA = Limits("its part of the film", 0.03, 0.4)
 LUNG_RATIO = Limits("the smaller lung's part of the larger", 0.4, 1.0)
-MIDDLE = Limits("its middle's place across the film, 0.5 = in the middle,", 0.35, 0.65)
+LEVEL = Limits("the distance of the lungs' centres, down,", -0.15, 0.15)
 APART = Limits("the distance of the lungs' centres, to the patient's left,", 0.2, 0.65)
 ABREAST = Limits("the part of their height in which both lungs lie", 0.5, 1.0)
 OVERLAP = Limits("the part of one lung that is drawn as the other, too,", 0.0, 0.1)
@@ -200,9 +200,9 @@ def check_lungs(left: Mask, right: Mask) -> None:
     smaller, larger = sorted((left.sum(), right.sum()))
     LUNG_RATIO.check(smaller / larger, "pair of lungs")
     OVERLAP.check((left & right).sum() / smaller, "pair of lungs")
-    col_l, col_r = _centre(left)[1], _centre(right)[1]
-    APART.check((col_l - col_r) / np.sqrt(left.size), "pair of lungs")
-    MIDDLE.check((col_l + col_r + 1) / 2 / left.shape[1], "pair of lungs")
+    down, across = np.subtract(_centre(left), _centre(right)) / np.sqrt(left.size)
+    APART.check(across, "pair of lungs")
+    LEVEL.check(down, "pair of lungs")
     (top_l, end_l), (top_r, end_r) = _rows(left), _rows(right)
     common = min(end_l, end_r) - max(top_l, top_r)
     ABREAST.check(common / max(end_l - top_l, end_r - top_r), "pair of lungs")

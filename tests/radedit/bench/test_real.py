@@ -77,7 +77,10 @@ def test_a_heart_that_cannot_be_right_is_not_kept_and_its_film_not_edited(
     words = ["bench", "real", str(folder), "--out", str(tmp_path), "--json"]
     result = CliRunner().invoke(app, words)
     assert result.exit_code == 0, result.stderr
-    assert json.loads(result.stdout)["films"][0]["edits"] == {}
+    found = json.loads(result.stdout)
+    assert found["films"][0]["edits"] == {}
+    assert found["films"][0]["refused"].startswith("The heart that was found on this film cannot")
+    assert found["picture"] is None
 
 
 def test_a_folder_without_an_index_is_refused(tmp_path: Path) -> None:

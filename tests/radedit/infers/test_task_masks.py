@@ -313,7 +313,8 @@ def test_neither_an_edit_nor_a_client_is_given_a_bundles_lungs_of_a_film_that_li
     turned.PixelData = np.ascontiguousarray(turned.pixel_array[::-1, ::-1]).tobytes()
     turned.pop("PatientOrientation", None)
     turned.save_as(studies / "film.dcm")
-    app = RadEditApp(str(APP), str(studies), {"models": "radedit", "bundles": str(bundle)})
+    conf = {"models": "radedit,lung_segmentation", "bundles": str(bundle)}
+    app = RadEditApp(str(APP), str(studies), conf)
     before = set(Path(tempfile.gettempdir()).glob("bundle-*"))
     request = {"model": "lung_fields", "image": "film.dcm"}
     edit = {"model": "radedit", "image": "film.dcm", "prompt": "right pneumothorax"}

@@ -258,8 +258,8 @@ def measure(
             try:
                 edits.append(look(editor, model, film.film))
                 row["edits"] = edits[-1].figures
-            except FilmError:
-                row["edits"] = {}
+            except FilmError as error:
+                row["edits"], row["refused"] = {}, str(error)
         rows.append(row)
     progress(len(films), len(films))
     return rows, edits

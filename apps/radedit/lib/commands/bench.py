@@ -202,8 +202,8 @@ def real(
         read = read_films(films.expanduser())
         with bar("films") as progress:
             rows, edits = measure(Editor(), model, read, progress)
-        drawn = draw(edits, out.expanduser())
-        print_json({"films": rows, "picture": str(drawn)}) if as_json else print(markdown(rows))
+        drawn = str(draw(edits, out.expanduser())) if edits else None  # each may be refused
+        print_json({"films": rows, "picture": drawn}) if as_json else print(markdown(rows))
 
 
 @bench.command()
