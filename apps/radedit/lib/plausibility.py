@@ -202,10 +202,10 @@ def check_lungs(left: Mask, right: Mask) -> None:
     OVERLAP.check((left & right).sum() / smaller, "pair of lungs")
     down, across = np.subtract(_centre(left), _centre(right)) / np.sqrt(left.size)
     APART.check(across, "pair of lungs")
-    LEVEL.check(down, "pair of lungs")
     (top_l, end_l), (top_r, end_r) = _rows(left), _rows(right)
     common = min(end_l, end_r) - max(top_l, top_r)
     ABREAST.check(common / max(end_l - top_l, end_r - top_r), "pair of lungs")
+    LEVEL.check(down, "pair of lungs")
 
 
 def check_heart(heart: Mask, left: Mask, right: Mask) -> None:
