@@ -4,7 +4,7 @@ A segmenter answers for every picture: of a film that lies upside down or on its
 wrong lung or a sliver, and says nothing. A wrong mask that looks right is the worst that can
 happen to a test, so what is drawn must have the sizes and places that lungs and hearts have, and
 the film must not make as much sense the other way up. Of 887 real films of two collections the
-limits refuse 16, none of the 31 with reviewed outlines among them (docs/benchmarks.md).
+limits refuse 18, none of the 31 with reviewed outlines among them (docs/benchmarks.md).
 """
 
 from __future__ import annotations
