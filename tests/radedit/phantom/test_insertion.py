@@ -274,3 +274,36 @@ def test_a_film_that_lies_turned_is_refused_and_nothing_is_written(
 def test_a_kind_that_cannot_be_put_in_is_refused_by_name() -> None:
     with pytest.raises(ParameterError, match="fracture"):
         Wish(("fracture",), ())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--site", "north"], "leave them out with --into"),
+        (["--normal"], "leave them out with --into"),
+        (["--finding", "cardiomegaly"], "cannot be put into a real film"),
+        (["--count", "0"], "a count from 1 up"),
+    ],
+)
+def test_what_makes_no_sense_of_a_real_film_is_refused_and_nothing_is_written(
+    small: Path, tmp_path: Path, arguments: list[str], said: str
+) -> None:
+    code, output = run("--into", small, "--out", tmp_path / "out", *arguments)
+    assert code == 1
+    assert said in " ".join(output.split())
+    assert not (tmp_path / "out").exists()
+
+
+def test_picture_without_a_film_to_put_things_into_is_refused(tmp_path: Path) -> None:
+    code, output = run("--out", tmp_path / "out", "--picture")
+    assert code == 1
+    assert "--picture goes with --into" in output
+
+
+def test_an_insertion_is_not_taken_for_an_original(small: Path, tmp_path: Path) -> None:
+    code, output = run("--into", small, "--finding", "mass", "--out", tmp_path / "a", "--json")
+    assert code == 0
+    made = tmp_path / "a" / json.loads(output)["insertions"][0]["folder"] / "film.dcm"
+    code, output = run("--into", made, "--finding", "mass", "--out", tmp_path / "b")
+    assert code == 1
+    assert "already marked as synthetic" in " ".join(output.split())

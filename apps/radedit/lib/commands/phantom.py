@@ -16,13 +16,14 @@ if TYPE_CHECKING:
     from radedit.lib.phantom.world import World
 
 SUMMARY = "phantoms.json"
+SIZE = 1024
 
 
 def phantom(
     out: Annotated[Path | None, typer.Option(help="Folder for the studies; made.")] = None,
     count: Annotated[int, typer.Option(help="How many patients.")] = 1,
     seed: Annotated[int, typer.Option(help="Of the first patient; the next has the next.")] = 0,
-    size: Annotated[int, typer.Option(help="Pixels of a film's longer side.")] = 1024,
+    size: Annotated[int, typer.Option(help="Pixels of a film's longer side.")] = SIZE,
     finding: Annotated[
         list[str] | None,
         typer.Option(metavar="KIND", help="Every patient has one of these; may be repeated."),
@@ -68,6 +69,11 @@ def phantom(
         if films is not None:
             raise ParameterError("--films goes with --credibility; give both or neither.")
         if into is not None:
+            if site is not None or normal or drain_given_pneumothorax is not None or size != SIZE:
+                raise ParameterError(
+                    "--size, --site, --normal and --drain-given-pneumothorax are of simulated "
+                    "patients; leave them out with --into."
+                )
             _into(into, out, count, seed, (finding or [], device or []), (picture, as_json))
             return
         if picture:
