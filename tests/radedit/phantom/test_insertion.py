@@ -17,9 +17,9 @@ from radedit.lib.errors import FilmError, ParameterError
 from radedit.lib.phantom import response
 from radedit.lib.phantom.chest import heart_mask, lung_zones
 from radedit.lib.phantom.devices import DEVICES, Device
-from radedit.lib.phantom.findings import Finding
+from radedit.lib.phantom.findings import Change, Finding
 from radedit.lib.phantom.inserted_findings import INSERTED
-from radedit.lib.phantom.insertion import HALO_MM, Insertion, Site, insert, look_at
+from radedit.lib.phantom.insertion import HALO_MM, Insertion, Site, insert, look_at, optical_depth
 from radedit.lib.phantom.insertion_studies import Wish, read_source
 from radedit.lib.phantom.sentences import vocabulary
 from radedit.lib.phantom.world import Studio, World, draw_patient, without_devices
@@ -153,6 +153,36 @@ def test_noise_of_what_was_inserted_is_that_of_its_surroundings(
     fine = site.display - gaussian_filter(site.display, 1.0)
     around = float(np.median(np.abs(fine[alike])))
     assert around / 1.5 < noise(made.image) < 1.5 * around
+
+
+def test_what_becomes_whiter_gets_the_noise_that_the_film_has_where_it_is_as_white(
+    site: Site,
+) -> None:
+    """The film is smooth but for noise that grows eightfold from grey to twice that grey."""
+    rng = np.random.default_rng(2)
+    smooth = np.clip(gaussian_filter(site.display, 4.0), 0.05, 0.9)
+    noise = 0.12 * smooth**3
+    film = np.clip(smooth + noise * rng.standard_normal(smooth.shape, "f4"), 0, 1)
+    noisy = look_at(film.astype("f4"), {**site.chest.pleura, "heart": site.chest.heart})
+    finding = Finding("consolidation", "right", "lower", 1.0, 5)
+    made = insert(noisy, [finding], seed=5)
+    mask = made.masks["consolidation"] & site.chest.field["right"]
+    mean = gaussian_filter(made.image, 4.0)
+    there = mask & (mean > smooth + 0.06)
+    fine = made.image - gaussian_filter(made.image, 1.0)
+    before = film - gaussian_filter(film, 1.0)
+    gain = np.std(fine[there]) / np.std(before[there])
+    wanted = float(np.median((mean / smooth)[there])) ** 3
+    assert there.sum() > 100
+    assert wanted / 1.5 < gain < 1.5 * wanted
+
+
+def test_two_findings_do_not_fill_the_same_lung_twice(site: Site) -> None:
+    lung = site.chest.lung["left"] + site.chest.lung["right"]
+    most = Change(lung > 0, soft=np.float32(0.8) * lung)
+    whole = Change(lung > 0, soft=lung)
+    twice = optical_depth(site.chest, [most, most], [])
+    assert twice == pytest.approx(optical_depth(site.chest, [whole], []), abs=1e-4)
 
 
 def test_the_measured_noise_of_a_film_is_the_noise_laid_into_it(site: Site) -> None:
