@@ -27,6 +27,7 @@ from radedit.lib.pipeline import Editor
 from radedit.lib.served import ServedPlace, served_place
 from radedit.lib.studies import FilmFolder, check_name
 from radedit_dicom.errors import DicomError
+from radedit_dicom.film import read_film
 from radedit_dicom.uids import is_uid
 
 TASKS: Final = ("radedit", "lung_segmentation")
@@ -198,7 +199,14 @@ class RadEditApp(MONAILabelApp):
                 return str(datastore.get_image_uri(image))
             if self._is_upload(image):
                 return image
+            self._check_unlisted(image)
         raise NotFoundError(f"There is no image '{image}'; GET /datastore lists the films.")
+
+    def _check_unlisted(self, image: str) -> None:
+        """Refuse a file of the served folder that is no film with what it lacks of one."""
+        path = Path(self.studies) / image
+        if self._place.shelf is None and Path(image).name == image and path.is_file():
+            read_film(path)
 
     def _is_listed(self, image: object, datastore: Datastore) -> bool:
         """Say whether a film is served by that id, or is all there is of a series in an archive."""

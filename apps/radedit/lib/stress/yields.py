@@ -45,10 +45,10 @@ def yield_of(found: Found, edit: Edit, facts: Mapping[str, Any] | None = None) -
         for (_, kind, name, _), row in found.films.items()
         if kind == "edit" and name == edit.name
     ]
-    refused = [row["refused"] for row in rows if "refused" in row]
+    refused = {row["subject"]: row["refused"] for row in rows if "refused" in row}
     made = [row for row in rows if "refused" not in row]
     good = [row for row in made if row["accepted"]]
-    asked = len(made) + len(refused) * len(edit.seeds)  # refused once, for all of its seeds
+    asked = len({row["subject"] for row in rows}) * len(edit.seeds)
     # Reasons with their figures cut off, so that equal ones are counted together.
     why = Counter(_kind_of(reason) for row in made for reason in row["reasons"])
     outside = [row["ssim_outside"] for row in good if row["ssim_outside"] is not None]
@@ -59,7 +59,7 @@ def yield_of(found: Found, edit: Edit, facts: Mapping[str, Any] | None = None) -
         "accepted": len(good),
         "yield": len(good) / asked if asked else 0.0,
         "reasons": dict(why.most_common()),
-        "refused": dict(Counter(refused)),
+        "refused": dict(Counter(refused.values())),
         "seconds": float(np.median([row["seconds"] for row in made])) if made else None,
         "ssim_outside": float(np.mean(outside)) if outside else None,
         **{key: _mean_of(good, key) for key in ("attention_iou", "attention_chance")},
