@@ -91,6 +91,6 @@ def test_an_edit_that_nobody_can_see_is_booked_with_its_reason_and_not_stored(
     source, output = write_films(tmp_path / "films", 2), FolderArchive(tmp_path / "out")
     request = replace(REQUEST, parameters={"steps": 2, "guidance": 0.0})
     rows, _ = run_line(source, output, editor=tiny, request=request)
-    assert [row["state"] for row in rows] == ["failed", "failed"]
+    assert [row["state"] for row in rows] == ["unchanged", "unchanged"]
     assert all("no change can be seen" in row["why"] for row in rows)
     assert not list(output.folder.rglob("*.dcm"))
