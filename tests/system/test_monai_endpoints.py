@@ -9,6 +9,7 @@ import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,10 @@ from PIL import Image
 from pydicom.dataset import Dataset
 from radedit_server import RadEditServer, radedit_server
 
+from radedit.lib.phantom.studies import Order, write_studies
+from radedit.lib.phantom.world import World
 from radedit_dicom.film import read_film
+from radedit_dicom.pixels import to_display
 from radedit_dicom.readback import part10
 from radedit_dicom.segment_reader import read_segmentation
 
@@ -46,15 +50,16 @@ class Served:
         return self.server.ask(method, path, **options).status_code
 
 
-def chest(make_dataset: Callable[..., Dataset], uid: str) -> bytes:
-    """A picture with two dark lungs and a bright middle, enough for the lung segmenter."""
-    y, x = np.mgrid[:SIDE, :SIDE] / SIDE
-    pixels = 2500 + 900 * np.exp(-((x - 0.5) ** 2) / 0.01)
-    for middle in (0.3, 0.7):
-        pixels -= 1800 * np.exp(-((((x - middle) / 0.13) ** 2 + ((y - 0.45) / 0.27) ** 2) ** 2))
-    pixels += np.random.default_rng(int(uid[-1])).integers(0, 40, pixels.shape)
+def chest(make_dataset: Callable[..., Dataset], folder: Path, uid: str) -> bytes:
+    """Give a film with the pixels of a simulated chest, which the lung segmenter knows for one."""
+    healthy = World(normal=1.0, second=0.0, findings={}, devices={})
+    (row,) = write_studies(Order(9_780_000 + int(uid[-1]), 1, SIDE, healthy), folder)
+    drawn = read_film(folder / row["folder"] / "film.dcm")
+    rows, columns = drawn.shape  # the longer one is SIDE
+    margins = ((0, SIDE - rows), (0, SIDE - columns))
+    pixels = np.pad(np.rint(to_display(drawn) * 4095), margins, mode="edge")
     film = make_dataset(
-        pixels.clip(0, 4095), SOPInstanceUID=uid, SeriesInstanceUID=f"{uid}.1",
+        pixels, SOPInstanceUID=uid, SeriesInstanceUID=f"{uid}.1",
         StudyInstanceUID=f"{uid}.2", PatientID=uid, PixelSpacing=[1.4, 1.4],
         WindowCenter=2048, WindowWidth=4096,
     )  # fmt: skip
@@ -69,7 +74,8 @@ def served(
     tmp_path_factory: pytest.TempPathFactory,
     new_port: Callable[[], int],
 ) -> Iterator[Served]:
-    contents = (chest(make_dataset, UIDS[0]), chest(make_dataset, UIDS[1]))
+    drawn = tmp_path_factory.mktemp("drawn")
+    contents = (chest(make_dataset, drawn, UIDS[0]), chest(make_dataset, drawn, UIDS[1]))
     folder, address, names = tmp_path_factory.mktemp("monai"), "", UIDS
     if request.param == "archive":
         archive = request.getfixturevalue("start_orthanc")()

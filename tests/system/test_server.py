@@ -115,10 +115,10 @@ REFUSALS = [
     ({"prompt": "x", "image": "/etc/hostname"}, {}, 404, "There is no image"),
     ({"prompt": "x", "label": "/etc/hostname"}, {}, 400, "label is a path"),
     ({"prompt": "x"}, {"model": "nope"}, 404, "There is no model 'nope' here; there are radedit."),
-    ({"prompt": "x"}, {"image": EXTREMITY}, 422, "not known as the chest"),
+    ({"prompt": "Mass"}, {"image": EXTREMITY}, 422, "not known as the chest"),
     ({"prompt": "x", "model": ["radedit"]}, {}, 404, "There is no model"),
-    ({"prompt": "x", "masks": [1]}, {}, 400, "masks is no object"),
-    ({"prompt": "x", "masks": {"a": "!"}}, {}, 400, "the mask 'a' is no PNG file"),
+    ({"prompt": "Mass", "masks": [1]}, {}, 400, "masks is no object"),
+    ({"prompt": "Mass", "masks": {"a": "!"}}, {}, 400, "the mask 'a' is no PNG file"),
 ]
 
 
@@ -172,7 +172,7 @@ def test_a_refused_upload_does_not_stay_on_the_server(server: Server, rg3: Path)
         answer = requests.post(
             f"{server.url}/infer/radedit",
             files={"file": ("film.dcm", file)},
-            data={"params": '{"prompt": "x"}'},
+            data={"params": '{"prompt": "Mass"}'},
             timeout=60,
         )
     assert answer.status_code == 422

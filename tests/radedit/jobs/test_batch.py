@@ -168,7 +168,7 @@ def test_one_jobs_trouble_is_its_own(
     results(queue, ids[:1])
     for job, said in zip(
         ids[1:],
-        ("zork", *["no such image"] * 3, "refused over REST", "came with"),
+        ("zork", *["no such image"] * 3, "refused over REST", "with the request"),
         strict=True,
     ):
         found = queue.get(job)

@@ -19,7 +19,8 @@ from pydicom.uid import UID
 from radedit.lib.json_lines import written_to
 from radedit.lib.stress.runner import Bench, Plan, Progress, open_bench
 from radedit.lib.stress.variants import Shown
-from radedit.lib.victims.remote_films import object_of, offline_uid
+from radedit.lib.victims.remote_films import object_of
+from radedit.lib.victims.scores_file import offline_uid
 from radedit_dicom.errors import UnsupportedImageError
 from radedit_dicom.flushed import write
 from radedit_dicom.readback import part10

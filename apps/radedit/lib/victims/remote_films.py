@@ -78,17 +78,6 @@ def film_of(display: Display) -> Film:
     return read_film(dataset)
 
 
-def offline_uid(uid: str, level: str = "instance") -> str:
-    """Name a film that is scored elsewhere, so that its own UID is not told.
-
-    Parameters
-    ----------
-    uid : SOP Instance UID of the film
-    level : instance, study or series
-    """
-    return str(generate_uid(entropy_srcs=["radedit offline", level, uid]))
-
-
 def as_displayed(segments: Mapping[str, Mask], film: Film | None) -> dict[str, Mask]:
     """Turn segments of a film that was sent in DICOM round to lie as its display does.
 

@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from pydicom.uid import generate_uid
+
 from radedit.lib.errors import ParameterError, VictimError
 from radedit.lib.victims.about import About
 from radedit.lib.victims.answers import sha256_of
 from radedit.lib.victims.protocol import Answer, Display, Mask, VictimCard
-from radedit.lib.victims.remote_films import offline_uid
 from radedit.lib.victims.scores import usable_scores
 from radedit_dicom.film import Film
 from radedit_dicom.uids import is_uid
@@ -20,6 +21,17 @@ from radedit_dicom.uids import is_uid
 KEY: Final = "sop_instance_uid"
 FILE: Final = "file"
 SEPARATORS: Final = ",;\t|"
+
+
+def offline_uid(uid: str, level: str = "instance") -> str:
+    """Name a film that is scored elsewhere, so that its own UID is not told.
+
+    Parameters
+    ----------
+    uid : SOP Instance UID of the film
+    level : instance, study or series
+    """
+    return str(generate_uid(entropy_srcs=["radedit offline", level, uid]))
 
 
 @dataclass(frozen=True)
