@@ -22,6 +22,7 @@ import hospital
 import numpy as np
 import requests
 import sqlalchemy as sa
+import torch
 from pydicom.dataset import Dataset
 
 from radedit.lib.cases import Case
@@ -33,6 +34,7 @@ from radedit.lib.pipeline import Editor
 from radedit_dicom.archive import Query
 from radedit_dicom.film import read_film
 from radedit_dicom.folder import FolderArchive
+from radedit_dicom.provenance import read_private
 
 PROMPT = "Large left lung mass"
 BOUND = 4  # stored values between batches of different sizes, see tests/radedit/test_pipeline.py
@@ -252,6 +254,12 @@ def _difference(
     request = JobRequest(**{**said, "masks": {}})
     case: Case = films.case(request)
     (instance,) = output.find(Query(sop_instance_uid=sop_instance_uid))
-    stored = read_film(output.path_of(instance), allow_synthetic=True).stored
-    alone = editor.edit_batch([case])[0].stored
+    edited = read_film(output.path_of(instance), allow_synthetic=True)
+    stored = edited.stored
+    threads = torch.get_num_threads()
+    torch.set_num_threads(int(read_private(edited.header).platform["threads"]))  # as it was made
+    try:
+        alone = editor.edit_batch([case])[0].stored
+    finally:
+        torch.set_num_threads(threads)
     return int(np.abs(stored.astype(np.int64) - alone.astype(np.int64)).max())

@@ -97,7 +97,7 @@ def test_edits_are_read_by_keyboard_alone(page: Page, place: Place, edits: list[
         page.get_by_role("button", name="Right lower lobe consolidation").first.click()
         ready(page)
         keep_picture(page, "review-open")
-        page.get_by_role("button", name=edits[0]).click()
+        page.get_by_role("button", name=edits[0]).first.click()
         page.evaluate("document.activeElement.blur()")  # Space would press the button again
         ready(page)
 
@@ -222,7 +222,7 @@ def test_two_readers_agreement_and_a_report_for_the_archive(
     expect(dialog).to_contain_text("unbroken")
     keep_picture(page, "review-agreement")
     page.keyboard.press("Escape")
-    page.get_by_role("button", name=edits[0]).click()
+    page.get_by_role("button", name=edits[0]).first.click()
     ready(page)
     before = len(place.orthanc.held())
     page.get_by_role("button", name="Store in archive").first.click()
