@@ -245,7 +245,7 @@ class Shelf:
         number = next(n for n in count(_FIRST_NUMBER) if n not in taken)
         about = About(tag, model, version(TOOL), number)
         stored = self.archive.store([build_label(film, given, about)])[0]
-        self.refresh()
+        self._segmentations.forget()  # a label adds no film
         return stored
 
     def refresh(self) -> None:
