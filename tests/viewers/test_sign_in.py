@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import threading
 from collections.abc import Iterator
+from contextlib import closing, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -31,12 +32,17 @@ class Proxy:
                     proxy.outside.append(self.path)
                     self.send_error(404)
                     return
-                link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
                 sent = {k: v for k, v in self.headers.items() if k.lower() != "connection"}
                 sent["x-forwarded-prefix"] = PREFIX
-                link.request(self.command, self.path[len(PREFIX) :], body or None, sent)
-                answer = link.getresponse()
-                content = answer.read()
+                with suppress(OSError):  # a browser that turns to another page hangs up
+                    self.hand_on(body, sent)
+
+            def hand_on(self, body: bytes, sent: dict[str, str]) -> None:
+                link = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+                with closing(link):
+                    link.request(self.command, self.path[len(PREFIX) :], body or None, sent)
+                    with closing(link.getresponse()) as answer:
+                        content = answer.read()
                 self.send_response_only(answer.status)
                 for name, value in answer.getheaders():
                     if name.lower() not in ("transfer-encoding", "connection", "content-length"):
@@ -44,7 +50,6 @@ class Proxy:
                 self.send_header("content-length", str(len(content)))
                 self.end_headers()
                 self.wfile.write(content)
-                link.close()
 
             do_GET = do_POST = answer  # noqa: N815
 
